@@ -1,0 +1,93 @@
+"""Denoisers look at x_t and guess x_0: exact ones from densities, learned ones from networks, and wrappers."""
+
+from collections.abc import Callable
+from typing import Protocol
+
+import torch
+from torch import Tensor
+
+from diffusion_lib.arguments import require_alike, require_between, require_data, require_time
+from diffusion_lib.gaussians import Mixture, Points, View
+from diffusion_lib.process import EPS, X0, Parameterization, Prediction
+from diffusion_lib.schedules import Schedule
+
+
+class Denoiser(Protocol):
+    """A function of x_t (B, *D) and integer t (B,) in 1..T; at t = 0 nothing is left to predict."""
+
+    def __call__(self, x_t: Tensor, t: Tensor) -> Prediction: ...
+
+
+class ExactDenoiser:
+    """The best denoiser there is for a known density: the conditional means E[x_0 | x_t] and E[eps | x_t].
+
+    No function of x_t has a smaller mean squared error, so a trained network can only approach it (Karras et al.
+    2022, appendix B.3, for a finite data set). It is computed in float64 whatever the dtype of x_t, and returned in
+    that dtype.
+    """
+
+    def __init__(self, schedule: Schedule, density: Mixture | Points) -> None:
+        self.schedule = schedule
+        self.density = density
+
+    def __call__(self, x_t: Tensor, t: int | Tensor) -> Prediction:
+        """Return E[x_0 | x_t] and E[eps | x_t] = -noise_rate score (Efron 2011, eq. 1.4, Tweedie's formula).
+
+        Args: x_t (B, *D) with as many numbers a point as the density has; t in 1..T, int or (B,). Raises: TypeError,
+        ValueError.
+        """
+        view, noise_rate = self._view(x_t, t)
+        return Prediction(view.x0.to(x_t).reshape(x_t.shape), (-noise_rate * view.score).to(x_t).reshape(x_t.shape))
+
+    def score(self, x_t: Tensor, t: int | Tensor) -> Tensor:
+        """Return the gradient of log q(x_t) with respect to x_t, (B, *D). Raises: TypeError, ValueError."""
+        return self._view(x_t, t)[0].score.to(x_t).reshape(x_t.shape)
+
+    def log_density(self, x_t: Tensor, t: int | Tensor) -> Tensor:
+        """Return log q(x_t) in nats, (B,). Raises: TypeError, ValueError."""
+        return self._view(x_t, t)[0].log_density.to(x_t)
+
+    def _view(self, x_t: Tensor, t: int | Tensor) -> tuple[View, Tensor]:
+        flat = require_data("x_t", x_t).reshape(len(x_t), -1).to("cpu", torch.float64)  # (B, D)
+        if flat.shape[1] != self.density.D:
+            raise ValueError(f"x_t: expected {self.density.D} numbers a point, got shape {tuple(x_t.shape)}")
+        times = require_time("t", t, 1, self.schedule.T, len(flat))
+        signal_rate, noise_rate = self.schedule.rates(times.expand(len(flat)), flat)  # (B, 1) each
+        return self.density.view(flat, signal_rate[:, 0], noise_rate[:, 0]), noise_rate
+
+
+class LearnedDenoiser:
+    """A denoiser made from any network: model(x_t, t) -> (B, *D), read by a parameterization (EPS, X0 or V)."""
+
+    def __init__(
+        self, schedule: Schedule, model: Callable[[Tensor, Tensor], Tensor], parameterization: Parameterization = EPS
+    ) -> None:
+        self.schedule = schedule
+        self.model = model
+        self.parameterization = parameterization
+
+    def __call__(self, x_t: Tensor, t: int | Tensor) -> Prediction:
+        """Return the network's estimates of x_0 and eps.
+
+        Args: x_t (B, *D); t in 1..T, int or (B,). Raises: TypeError, ValueError."""
+        times = require_time("t", t, 1, self.schedule.T, len(require_data("x_t", x_t))).expand(len(x_t))
+        output = require_alike("output of the model", self.model(x_t, times.to(x_t.device)), "x_t", x_t)
+        return self.parameterization.solve(self.schedule, x_t, output, times)
+
+
+class Clipped:
+    """A denoiser whose x_0 is kept in [low, high], with eps recomputed so that x_t = signal_rate x0 + noise_rate eps.
+
+    Pictures live in [-1, 1]; a guess outside cannot be right (Ho et al. 2020, code; "static thresholding" in Saharia
+    et al. 2022).
+    """
+
+    def __init__(self, schedule: Schedule, denoise: Denoiser, low: float = -1.0, high: float = 1.0) -> None:
+        self.low = require_between("low", low, -float("inf"), high)
+        self.high = high
+        self.schedule = schedule
+        self.denoise = denoise
+
+    def __call__(self, x_t: Tensor, t: int | Tensor) -> Prediction:
+        """Return the clipped x_0 and the eps that goes with it. Args and errors: those of the wrapped denoiser."""
+        return X0.solve(self.schedule, x_t, self.denoise(x_t, t).x0.clamp(self.low, self.high), t)
