@@ -17,13 +17,17 @@ def require_tensor(name: str, value: object) -> Tensor:
     return value
 
 
-def require_data(name: str, value: object) -> Tensor:
-    """Return `value` if it is a batch of real, finite data (B, *D); TypeError or ValueError otherwise."""
+def require_real(name: str, value: object) -> Tensor:
+    """Return `value` if it is a tensor of real numbers in floating point; TypeError otherwise."""
     tensor = require_tensor(name, value)
     if not tensor.is_floating_point():
-        raise TypeError(
-            f"{name}: expected floating-point data, got {tensor.dtype} (scale integer images to [-1, 1] first)"
-        )
+        raise TypeError(f"{name}: expected floating point, got {tensor.dtype} (scale integer images to [-1, 1] first)")
+    return tensor
+
+
+def require_data(name: str, value: object) -> Tensor:
+    """Return `value` if it is a batch of real, finite data (B, *D); TypeError or ValueError otherwise."""
+    tensor = require_real(name, value)
     if tensor.ndim < 1:
         raise ValueError(f"{name}: expected a batch (B, *D), got a single number")
     if not bool(tensor.isfinite().all()):
@@ -66,6 +70,8 @@ def require_earlier(s: Tensor, t: Tensor) -> None:
 
 def require_steps(steps: Sequence[int] | Tensor, T: int) -> list[int]:
     """Return the times to visit as ints if they fall strictly within T..0; TypeError or ValueError otherwise."""
+    if not isinstance(steps, Sequence | Tensor) or (isinstance(steps, Tensor) and steps.ndim != 1):
+        raise TypeError(f"steps: expected a list of integers or an integer tensor (n+1,), got {steps!r}")
     times = list(steps.tolist() if isinstance(steps, Tensor) else steps)
     if any(isinstance(t, bool) or not isinstance(t, int) for t in times):
         raise TypeError(f"steps: expected integers, got {times}")
@@ -82,6 +88,13 @@ def require_between(name: str, value: float, low: float, high: float) -> float:
         raise TypeError(f"{name}: expected a number, got {type(value).__name__} {value!r}")
     if not low <= value <= high:
         raise ValueError(f"{name}: expected a number in [{low}, {high}], got {value}")
+    return float(value)
+
+
+def require_inside(name: str, value: float, low: float, high: float) -> float:
+    """Return a real number if it lies strictly between low and high; TypeError or ValueError otherwise."""
+    if require_between(name, value, low, high) in (low, high):
+        raise ValueError(f"{name}: expected a number strictly between {low} and {high}, got {value}")
     return float(value)
 
 

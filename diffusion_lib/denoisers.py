@@ -1,5 +1,6 @@
 """Denoisers look at x_t and guess x_0: exact ones from densities, learned ones from networks, and wrappers."""
 
+import math
 from collections.abc import Callable
 from typing import Protocol
 
@@ -83,8 +84,8 @@ class Clipped:
     """
 
     def __init__(self, schedule: Schedule, denoise: Denoiser, low: float = -1.0, high: float = 1.0) -> None:
-        self.low = require_between("low", low, -float("inf"), high)
-        self.high = high
+        self.high = require_between("high", high, -math.inf, math.inf)
+        self.low = require_between("low", low, -math.inf, self.high)
         self.schedule = schedule
         self.denoise = denoise
 

@@ -8,15 +8,23 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from diffusion_lib.arguments import require_between, require_count, require_data, require_generator, require_positive
+from diffusion_lib.arguments import (
+    require_between,
+    require_count,
+    require_data,
+    require_generator,
+    require_positive,
+    require_real,
+)
 
 
 def log_normal(x: Tensor, mean: Tensor | float, variance: Tensor | float) -> Tensor:
     """Return log N(x; mean, variance) = -1/2 [log(2 pi variance) + (x - mean)^2 / variance], entry by entry.
 
-    Args: tensors that broadcast (Bishop 2006, eq. 1.46). Units: nats. Raises: ValueError for a variance not above 0.
+    Args: tensors that broadcast, x of floating point (Bishop 2006, eq. 1.46). Units: nats.
+    Raises: TypeError, ValueError for a variance not above 0.
     """
-    variance = _variance("variance", variance, x)
+    variance = _variance("variance", variance, require_real("x", x))
     return -0.5 * ((2 * math.pi * variance).log() + (x - mean) ** 2 / variance)
 
 
@@ -24,9 +32,10 @@ def kl_normal(mean_p: Tensor, variance_p: Tensor, mean_q: Tensor | float, varian
     """Return KL(p || q) of two Gaussians, entry by entry, in nats (Kingma and Welling 2014, appendix B, for any q).
 
     KL = 1/2 [log(variance_q / variance_p) + (variance_p + (mean_p - mean_q)^2) / variance_q - 1].
-    Raises: ValueError for a variance not above 0.
+    Raises: TypeError, ValueError for a variance not above 0.
     """
-    variance_p, variance_q = _variance("variance_p", variance_p, mean_p), _variance("variance_q", variance_q, mean_p)
+    like = require_real("mean_p", mean_p)
+    variance_p, variance_q = _variance("variance_p", variance_p, like), _variance("variance_q", variance_q, like)
     return 0.5 * ((variance_q / variance_p).log() + (variance_p + (mean_p - mean_q) ** 2) / variance_q - 1)
 
 
@@ -54,8 +63,8 @@ class View(NamedTuple):
 class Mixture:
     """A mixture of Gaussians: p(x) = sum_k weight_k N(x; mean_k, covariance_k) (Bishop 2006, eq. 9.7).
 
-    Args: weights (K,) positive, summing to 1; means (K, D); covariances (K, D, D), symmetric, not negative; all kept in
-    float64. Raises: TypeError, ValueError.
+    Args: weights (K,) positive, summing to 1 (what float32 rounds off is shared out); means (K, D);
+    covariances (K, D, D), symmetric, not negative; all kept in float64. Raises: TypeError, ValueError.
     """
 
     weights: Tensor
@@ -69,12 +78,15 @@ class Mixture:
         if self.weights.ndim != 1 or self.means.shape != (K, D) or self.covariances.shape != (K, D, D):
             shapes = tuple(self.weights.shape), tuple(self.means.shape), tuple(self.covariances.shape)
             raise ValueError(f"weights, means, covariances: expected shapes (K,), (K, D), (K, D, D), got {shapes}")
-        if bool((self.weights <= 0).any()) or abs(float(self.weights.sum()) - 1) > 1e-9:
-            raise ValueError(
-                f"weights: expected positive numbers that sum to 1, got the sum {float(self.weights.sum())}"
-            )
+        total = float(self.weights.sum())
+        if bool((self.weights <= 0).any()) or abs(total - 1) > 1e-6:
+            raise ValueError(f"weights: expected positive numbers that sum to 1, got {self.weights.tolist()}")
+        object.__setattr__(self, "weights", self.weights / total)
         if not torch.allclose(self.covariances, self.covariances.mT, rtol=1e-9, atol=1e-12):
-            raise ValueError("covariances: expected symmetric matrices")
+            asymmetry = float((self.covariances - self.covariances.mT).abs().max())
+            raise ValueError(
+                f"covariances: expected symmetric matrices, got entries {asymmetry} from their mirror image"
+            )
         if float(self._axes[0].min()) < -1e-9 * float(self._axes[0].max()):
             raise ValueError(f"covariances: expected no negative variance, got {float(self._axes[0].min())}")
 

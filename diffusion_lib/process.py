@@ -43,7 +43,7 @@ def q_posterior(schedule: Schedule, x0: Tensor, x_t: Tensor, s: int | Tensor, t:
     Returns: posterior_mean (B, *D), posterior_variance (B, 1, ..., 1), with one entry for all where s and t are ints.
     Raises: TypeError, ValueError.
     """
-    require_data("x0", x0), require_data("x_t", x_t), require_alike("x_t", x_t, "x0", x0)
+    require_data("x0", x0), require_alike("x_t", x_t, "x0", x0), require_data("x_t", x_t)
     earlier, later = require_time("s", s, 0, schedule.T - 1, len(x0)), require_time("t", t, 1, schedule.T, len(x0))
     require_earlier(earlier, later)
     c_t, c_0, variance = posterior_coefficients(schedule.at(earlier, x0), schedule.at(later, x0))

@@ -1,5 +1,6 @@
 """Samplers: where to step next. Each is a generator that asks a denoiser once a step and yields what it reached."""
 
+from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from typing import NamedTuple
 
@@ -29,12 +30,10 @@ class Step(NamedTuple):
 
 def final(trajectory: Iterable[Step]) -> Tensor:
     """Run a sampler to its end and return the last state, (B, *D); ValueError if it takes no step."""
-    step = None
-    for step in trajectory:  # noqa: B007 only the last is kept
-        pass
-    if step is None:
+    last = deque(trajectory, maxlen=1)
+    if not last:
         raise ValueError("trajectory: expected at least one step, got none")
-    return step.x
+    return last[0].x
 
 
 def ddpm(
@@ -59,6 +58,7 @@ def ddpm(
     require_choice("variance", variance, ("posterior", "beta")), require_generator(generator)
     visits, alpha_bar_s, alpha_bar_t = _visits(schedule, x, steps)
     c_t, c_0, posterior_variance = posterior_coefficients(alpha_bar_s, alpha_bar_t)
+    # The variance of the forward jump from s to t; at s = 0 the algorithm returns the mean, so none is added there.
     beta = torch.where(alpha_bar_s < 1, (alpha_bar_s - alpha_bar_t) / alpha_bar_s, 0.0)
     std = (posterior_variance if variance == "posterior" else beta).sqrt()
     return _ddpm(denoise, x, visits, _rows(c_t, c_0, std), generator)
@@ -113,8 +113,8 @@ def ddim_invert(denoise: Denoiser, schedule: Schedule, x: Tensor, steps: Sequenc
     """Walk DDIM's path backwards, from data to noise (Song et al. 2021, section 4.3 and eq. 13-14).
 
     From s up to t: x_0 = (x_s - sqrt(1 - alpha_bar_s) eps) / sqrt(alpha_bar_s), then
-    x_t = sqrt(alpha_bar_t) x_0 + sqrt(1 - alpha_bar_t) eps, with eps from the denoiser asked at x_s and the later time t,
-    so that t = 0 is never asked. The denoiser's own x_0 fits the pair (x_s, t), not (x_s, s), and is not used:
+    x_t = sqrt(alpha_bar_t) x_0 + sqrt(1 - alpha_bar_t) eps, with eps from the denoiser asked at x_s and the later
+    time t, so that t = 0 is never asked. The denoiser's own x_0 fits the pair (x_s, t), not (x_s, s), and is not used:
     recombined at t it would give x_s back.
     The inversion is not exact; its error falls with the number of steps.
 

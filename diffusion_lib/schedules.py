@@ -7,7 +7,7 @@ from functools import cached_property
 import torch
 from torch import Tensor
 
-from diffusion_lib.arguments import require_between, require_count, require_positive, require_time
+from diffusion_lib.arguments import require_count, require_inside, require_positive, require_time
 
 
 @dataclass(frozen=True, eq=False)
@@ -66,14 +66,13 @@ class Schedule:
         Returns: two tensors (B, 1, ..., 1); (1, 1, ..., 1) for an int. Raises: TypeError, ValueError for a bad t.
         """
         alpha_bar = self.at(t, like)
-        return alpha_bar.sqrt().to(like), (1 - alpha_bar).sqrt().to(
-            like
-        )  # rounded last: 1 - alpha_bar is small near t = 0
+        noise_rate = (1 - alpha_bar).sqrt().to(like)  # rounded last: 1 - alpha_bar is small near t = 0
+        return alpha_bar.sqrt().to(like), noise_rate
 
 
 def _checked_table(alpha_bar: Sequence[float] | Tensor) -> Tensor:
     try:
-        table = torch.as_tensor(alpha_bar).detach().to("cpu", torch.float64, copy=True)
+        table = torch.as_tensor(alpha_bar, dtype=torch.float64).detach().to("cpu", copy=True)
     except (TypeError, ValueError, RuntimeError) as error:
         raise TypeError(f"alpha_bar: expected a table of numbers, got {type(alpha_bar).__name__}") from error
     if table.ndim != 1 or len(table) < 2:
@@ -95,40 +94,41 @@ def from_beta(beta: Sequence[float] | Tensor) -> Schedule:
     Args: beta (T,) for t = 1..T, each in (0, 1). Raises: TypeError, ValueError.
     """
     try:
-        steps = torch.as_tensor(beta).detach().to("cpu", torch.float64)
+        steps = torch.as_tensor(beta, dtype=torch.float64).detach().cpu()
     except (TypeError, ValueError, RuntimeError) as error:
         raise TypeError(f"beta: expected a table of numbers, got {type(beta).__name__}") from error
     if steps.ndim != 1 or len(steps) < 1:
         raise ValueError(f"beta: expected shape (T,) with T at least 1, got {tuple(steps.shape)}")
     if not bool(((steps > 0) & (steps < 1)).all()):
-        raise ValueError("beta: expected every variance strictly between 0 and 1, got one outside (or NaN)")
+        outside = steps[~((steps > 0) & (steps < 1))].tolist()
+        raise ValueError(f"beta: expected every variance strictly between 0 and 1, got {outside[:4]}")
     return Schedule(torch.cat([torch.ones(1, dtype=torch.float64), (1 - steps).cumprod(0)]))
 
 
 def linear(T: int = 1000, start: float = 1e-4, end: float = 0.02) -> Schedule:
     """DDPM's schedule: beta_t rises evenly from `start` at t = 1 to `end` at t = T (Ho et al. 2020, section 4)."""
     require_count("T", T)
-    require_between("start", start, 0.0, 1.0), require_between("end", end, 0.0, 1.0)
+    require_inside("start", start, 0.0, 1.0), require_inside("end", end, 0.0, 1.0)
     return from_beta(torch.linspace(start, end, T, dtype=torch.float64))
 
 
 def scaled_linear(T: int = 1000, start: float = 0.00085, end: float = 0.012) -> Schedule:
     """Stable Diffusion's schedule: sqrt(beta_t) rises evenly (Rombach et al. 2022, latent-diffusion code)."""
     require_count("T", T)
-    require_between("start", start, 0.0, 1.0), require_between("end", end, 0.0, 1.0)
+    require_inside("start", start, 0.0, 1.0), require_inside("end", end, 0.0, 1.0)
     return from_beta(torch.linspace(start**0.5, end**0.5, T, dtype=torch.float64) ** 2)
 
 
 def constant(T: int = 1000, beta: float = 0.01) -> Schedule:
     """The same step variance at every time: alpha_bar_t = (1 - beta)^t."""
-    require_between("beta", beta, 0.0, 1.0)
+    require_inside("beta", beta, 0.0, 1.0)
     return from_beta(torch.full((require_count("T", T),), float(beta), dtype=torch.float64))
 
 
 def su(T: int = 1000, slope: float = 0.02) -> Schedule:
     """Su Jianlin's schedule: step t keeps the amplitude sqrt(1 - slope t / T), so beta_t = slope t / T (Su 2022)."""
     times = torch.arange(1, require_count("T", T) + 1, dtype=torch.float64)
-    return from_beta(require_between("slope", slope, 0.0, 1.0) * times / T)
+    return from_beta(require_inside("slope", slope, 0.0, 1.0) * times / T)
 
 
 def cosine(T: int = 1000, s: float = 0.008) -> Schedule:
