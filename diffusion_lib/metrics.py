@@ -1,0 +1,60 @@
+"""How far apart two sets of samples are; a number means nothing without its floor, that of two draws of one law."""
+
+import torch
+from torch import Tensor
+
+from diffusion_lib.arguments import require_count, require_data, require_generator
+
+
+def wasserstein(x: Tensor, y: Tensor) -> Tensor:
+    """Return the exact Wasserstein distance W1 of two samples on a line: the least mean way from one pile to the other.
+
+    W1 = integral over u in (0, 1) of |F_x^-1(u) - F_y^-1(u)| (Peyre and Cuturi 2019, remark 2.30): both samples are
+    sorted and their quantile functions, two staircases, compared; for samples of one size, the mean of |x_(i) - y_(i)|.
+
+    Args: x (N,) or (N, 1); y (M,) or (M, 1); sizes may differ. Returns: () float64, in the units of x.
+    Raises: TypeError, ValueError.
+    """
+    return _along(_line("x", x), _line("y", y))[0]
+
+
+def sliced_wasserstein(x: Tensor, y: Tensor, directions: int, generator: torch.Generator) -> Tensor:
+    """Return the mean W1 of the shadows of two samples on random lines, in any dimension (Bonneel et al. 2015).
+
+    A line is u in R^D with |u| = 1, drawn evenly; the shadow of x on it is <x, u>. It is never above W1, and with many
+    lines it is 0 only for equal samples; where D = 1 it is W1 itself.
+
+    Args: x (N, D); y (M, D); directions, the number of lines; generator, for them. Returns: () float64.
+    Raises: TypeError, ValueError.
+    """
+    points, others = _cloud("x", x), _cloud("y", y)
+    if points.shape[1] != others.shape[1]:
+        raise ValueError(f"y: expected {points.shape[1]} numbers a point like x, got {others.shape[1]}")
+    require_count("directions", directions)
+    u = torch.randn(points.shape[1], directions, generator=require_generator(generator), dtype=torch.float64)
+    u = u / u.norm(dim=0)  # (D, directions)
+    return _along((points @ u).T, (others @ u).T).mean()
+
+
+def _along(x: Tensor, y: Tensor) -> Tensor:
+    """W1 of each row, (L, N) and (L, M) -> (L,)."""
+    N, M = x.shape[1], y.shape[1]
+    ends = torch.cat([torch.arange(1, N + 1) * M, torch.arange(1, M + 1) * N]).unique()  # of the stairs, in 1 / (N M)
+    widths = ends.diff(prepend=ends.new_zeros(1)).to(torch.float64) / (N * M)
+    stair_x = x.sort(1).values[:, (ends - 1) // M]  # (L, stairs)
+    stair_y = y.sort(1).values[:, (ends - 1) // N]
+    return (stair_x - stair_y).abs() @ widths
+
+
+def _line(name: str, value: Tensor) -> Tensor:
+    points = require_data(name, value)
+    if points.ndim > 2 or (points.ndim == 2 and points.shape[1] != 1) or len(points) == 0:
+        raise ValueError(f"{name}: expected a sample of numbers (N,) or (N, 1), got shape {tuple(points.shape)}")
+    return points.detach().to("cpu", torch.float64).reshape(1, -1)
+
+
+def _cloud(name: str, value: Tensor) -> Tensor:
+    points = require_data(name, value)
+    if points.ndim != 2 or points.numel() == 0:
+        raise ValueError(f"{name}: expected a sample of points (N, D), got shape {tuple(points.shape)}")
+    return points.detach().to("cpu", torch.float64)

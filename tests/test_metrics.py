@@ -1,0 +1,113 @@
+"""Distances between samples, against scipy, against sorting by hand, and against laws whose distance is known."""
+
+import math
+
+import numpy as np
+import pytest
+import torch
+from scipy.optimize import linear_sum_assignment
+from scipy.stats import wasserstein_distance
+
+from diffusion_lib.metrics import sliced_wasserstein, wasserstein
+
+
+def draw(*shape: int, seed: int = 0, dtype: torch.dtype = torch.float64) -> torch.Tensor:
+    return torch.randn(shape, generator=torch.Generator().manual_seed(seed), dtype=dtype)
+
+
+@pytest.mark.parametrize(("n", "m"), [(1, 1), (1, 7), (50, 50), (40, 60), (97, 31), (1000, 999)])
+def test_wasserstein_equals_scipy(n, m):
+    x, y = draw(n), 0.3 + 1.7 * draw(m, seed=1)
+    expected = wasserstein_distance(x.numpy(), y.numpy())
+    assert float(wasserstein(x, y)) == pytest.approx(expected, rel=1e-12)
+    assert float(wasserstein(x[:, None], y[:, None])) == pytest.approx(expected, rel=1e-12)
+
+
+def test_wasserstein_equals_scipy_with_ties():
+    x, y = draw(60).round(), draw(45, seed=1).round()
+    assert float(wasserstein(x, y)) == pytest.approx(wasserstein_distance(x.numpy(), y.numpy()), rel=1e-12)
+
+
+def test_wasserstein_of_equal_sizes_is_the_best_matching():
+    x, y = draw(30), draw(30, seed=1) + 1
+    cost = (x[:, None] - y).abs().numpy()
+    rows, columns = linear_sum_assignment(cost)
+    assert float(wasserstein(x, y)) == pytest.approx(cost[rows, columns].mean(), rel=1e-12)
+
+
+def test_wasserstein_is_a_distance_in_the_units_of_x():
+    x, y, z = draw(40), draw(50, seed=1) + 1, draw(60, seed=2) - 1
+    assert float(wasserstein(x, x.flip(0))) == 0
+    assert float(wasserstein(x, y)) == pytest.approx(float(wasserstein(y, x)), rel=1e-12)
+    assert float(wasserstein(3 * x, 3 * y)) == pytest.approx(3 * float(wasserstein(x, y)), rel=1e-12)
+    assert float(wasserstein(x, x + 0.25)) == pytest.approx(0.25, rel=1e-12)
+    assert float(wasserstein(x, z)) <= float(wasserstein(x, y) + wasserstein(y, z))
+
+
+def test_wasserstein_of_two_gaussians_of_one_mean():
+    n = 200_000
+    exact = 0.5 * math.sqrt(2 / math.pi)  # E|2 z - 1.5 z|
+    assert float(wasserstein(1.5 * draw(n), 2 * draw(n, seed=1))) == pytest.approx(exact, abs=0.02)
+
+
+def test_float32_is_measured_in_float64():
+    distance = wasserstein(draw(9, dtype=torch.float32), draw(9, seed=1, dtype=torch.float32))
+    assert distance.dtype == torch.float64
+    assert distance.shape == ()
+
+
+def test_sliced_wasserstein_is_the_mean_over_lines_of_scipys_distance():
+    x, y = draw(40, 3), draw(30, 3, seed=1) + 1
+    u = draw(3, 5, seed=2).numpy()  # the same stream of numbers as the generator below gives
+    u = u / np.linalg.norm(u, axis=0)
+    expected = np.mean([wasserstein_distance(x.numpy() @ line, y.numpy() @ line) for line in u.T])
+    assert float(sliced_wasserstein(x, y, 5, torch.Generator().manual_seed(2))) == pytest.approx(expected, rel=1e-12)
+
+
+def test_sliced_wasserstein_of_a_shift_in_the_plane_is_two_over_pi_of_its_length():
+    x = draw(200, 2)
+    shifted = x + torch.tensor([3.0, 4.0], dtype=torch.float64)
+    distance = float(sliced_wasserstein(x, shifted, 20_000, torch.Generator().manual_seed(0)))
+    assert distance == pytest.approx(5 * 2 / math.pi, abs=0.05)  # the mean of |cos| over a circle
+
+
+def test_sliced_wasserstein_is_wasserstein_on_a_line_and_below_the_best_matching_elsewhere():
+    x, y = draw(30, 1), draw(20, 1, seed=1)
+    line = float(sliced_wasserstein(x, y, 4, torch.Generator().manual_seed(0)))
+    assert line == pytest.approx(float(wasserstein(x, y)))
+    x, y = draw(30, 2), draw(30, 2, seed=1) + 1
+    cost = torch.cdist(x, y).numpy()
+    rows, columns = linear_sum_assignment(cost)
+    assert 0 < float(sliced_wasserstein(x, y, 100, torch.Generator().manual_seed(0))) < cost[rows, columns].mean()
+
+
+@pytest.mark.parametrize(
+    ("x", "y", "error", "words"),
+    [
+        ([1.0, 2.0], draw(3), TypeError, "x: expected a torch.Tensor, got list"),
+        (draw(3), torch.tensor([1, 2]), TypeError, "y: expected floating-point data, got torch.int64"),
+        (draw(3), torch.tensor([1.0, math.nan]), ValueError, "y: expected finite numbers"),
+        (draw(3, 2), draw(3), ValueError, r"x: expected a sample of numbers \(N,\) or \(N, 1\), got shape \(3, 2\)"),
+        (draw(3), draw(3, 1, 1), ValueError, "y: expected a sample of numbers"),
+        (draw(0), draw(3), ValueError, "x: expected a sample of numbers"),
+    ],
+)
+def test_wasserstein_refuses(x, y, error, words):
+    with pytest.raises(error, match=words):
+        wasserstein(x, y)
+
+
+@pytest.mark.parametrize(
+    ("x", "y", "directions", "generator", "error", "words"),
+    [
+        (draw(3), draw(3, 2), 4, torch.Generator(), ValueError, r"x: expected a sample of points \(N, D\)"),
+        (draw(3, 2), draw(0, 2), 4, torch.Generator(), ValueError, "y: expected a sample of points"),
+        (draw(3, 2), draw(3, 3), 4, torch.Generator(), ValueError, "y: expected 2 numbers a point like x, got 3"),
+        (draw(3, 2), draw(3, 2), 0, torch.Generator(), ValueError, "directions: expected at least 1, got 0"),
+        (draw(3, 2), draw(3, 2), 2.0, torch.Generator(), TypeError, "directions: expected an int"),
+        (draw(3, 2), draw(3, 2), 4, None, TypeError, "generator: expected a torch.Generator"),
+    ],
+)
+def test_sliced_wasserstein_refuses(x, y, directions, generator, error, words):
+    with pytest.raises(error, match=words):
+        sliced_wasserstein(x, y, directions, generator)
