@@ -1,0 +1,128 @@
+"""Checks that a lesson prints: an equation against an independent route, a claim in words, a function's own text."""
+
+import inspect
+import textwrap
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import torch
+from IPython.display import Markdown, display
+
+PACKAGE = Path(__file__).resolve().parents[1]
+STANDARD_ERRORS = 4  # how many of its own standard errors a Monte Carlo estimate may lie from the truth
+TOLERANCE = 1e-10
+
+
+def verify(
+    tag: str,
+    left: object,
+    right: object,
+    *,
+    route: str,
+    tol: float | None = None,
+    standard_error: object = None,
+    bite: float = 0.01,
+) -> None:
+    """Check that both sides of equation `tag` agree, `right` found by an independent `route`, and print one fixed line.
+
+    Every element must meet |left - right| <= tol * max(1, |right|), or |left - right| <= 4 standard_error where a side
+    is a Monte Carlo mean; tol is 1e-10 if neither is given. The check needs teeth: the same test of left * (1 + bite)
+    has to fail. Shapes: both sides alike, any shape, real numbers; standard_error a number or of that shape.
+
+    Raises AssertionError (tag and numbers) where the sides disagree; ValueError or TypeError for a check that proves
+    nothing: one object on both sides, unlike shapes, NaN or infinity, no numbers, no route, no teeth.
+    """
+    if not (isinstance(tag, str) and tag.strip() and isinstance(route, str) and route.strip()):
+        raise ValueError(f"tag, route: expected an equation's tag and where right comes from, got {tag!r}, {route!r}")
+    raw_left, raw_right = _array(tag, "left", left), _array(tag, "right", right)
+    same = left is right and not isinstance(left, int)  # Python keeps one object for each small int
+    if same or np.shares_memory(raw_left, raw_right):
+        raise ValueError(f"({tag}) right: expected a second computation, got the same object as left")
+    if raw_left.shape != raw_right.shape:
+        raise ValueError(f"({tag}) right: expected the shape of left, {raw_left.shape}, got {raw_right.shape}")
+    lhs, rhs = _numbers(tag, "left", raw_left), _numbers(tag, "right", raw_right)
+    allowed, words = _allowed(tag, rhs, tol, standard_error)
+    error = np.abs(lhs - rhs)
+    if (error > allowed).any():
+        raise AssertionError(_disagreement(tag, route, lhs, rhs, allowed))
+    if not bite > 0 or (np.abs(lhs * (1 + bite) - rhs) <= allowed).all():
+        raise ValueError(f"({tag}) bite: expected a check that sees left * (1 + {bite:g}), but that would pass too")
+    print(f"ok  ({tag})  by {route}, {words}")
+
+
+def claim(text: str, truth: object) -> None:
+    """Print `ok  text` if `truth` is true; AssertionError if it is false, TypeError if it is not one true-or-false."""
+    value = truth.item() if isinstance(truth, torch.Tensor | np.ndarray | np.generic) and _is_single(truth) else truth
+    if not isinstance(value, bool):
+        raise TypeError(f"truth: expected one True or False for {text!r}, got {type(value).__name__} {value!r}")
+    if not value:
+        raise AssertionError(f"claim is false: {text}")
+    print(f"ok  {text}")
+
+
+def source(function: Callable) -> None:
+    """Display the text of one of the library's functions or classes, so that the page cannot drift from the code.
+
+    Raises TypeError for what has no text of its own, ValueError for what is not the library's.
+    """
+    try:
+        text, path = inspect.getsource(function), Path(inspect.getsourcefile(function)).resolve()
+    except (TypeError, OSError) as error:
+        raise TypeError(f"function: expected a function or class of diffusion_lib, got {function!r}") from error
+    if PACKAGE not in path.parents:
+        raise ValueError(f"function: expected one of diffusion_lib's own, got {function!r} from {path.name}")
+    where = path.relative_to(PACKAGE.parent).as_posix()
+    display(Markdown(f"```python\n# {where}\n{textwrap.dedent(text).strip()}\n```"))
+
+
+def _array(tag: str, name: str, value: object) -> np.ndarray:
+    """One side as the array it is, without a copy where it has memory of its own."""
+    array = value.detach().cpu().numpy() if isinstance(value, torch.Tensor) else np.asarray(value)
+    if array.dtype.kind not in "iufO":
+        raise TypeError(f"({tag}) {name}: expected real numbers, got {array.dtype}")
+    if array.size == 0:
+        raise ValueError(f"({tag}) {name}: expected at least one number, got shape {array.shape}")
+    return array
+
+
+def _numbers(tag: str, name: str, array: np.ndarray) -> np.ndarray:
+    """The array in float64, every entry finite."""
+    try:
+        numbers = array.astype(np.float64)
+    except (TypeError, ValueError) as error:
+        raise TypeError(f"({tag}) {name}: expected real numbers, got {array!r}") from error
+    if not np.isfinite(numbers).all():
+        raise ValueError(f"({tag}) {name}: expected finite numbers, got NaN or infinity")
+    return numbers
+
+
+def _allowed(tag: str, rhs: np.ndarray, tol: float | None, standard_error: object) -> tuple[np.ndarray, str]:
+    """How far the sides may lie apart, element by element, and how the printed line says so."""
+    if tol is not None and standard_error is not None:
+        raise ValueError(f"({tag}) tol, standard_error: expected one of the two, got both")
+    if standard_error is None:
+        tol = TOLERANCE if tol is None else tol
+        if not 0 <= tol < 1:
+            raise ValueError(f"({tag}) tol: expected a number in [0, 1), got {tol}")
+        return tol * np.maximum(1, np.abs(rhs)), f"to {tol:g}" if tol else "exactly"
+    deviation = _numbers(tag, "standard_error", _array(tag, "standard_error", standard_error))
+    if deviation.shape not in ((), rhs.shape) or not (deviation > 0).all():
+        raise ValueError(
+            f"({tag}) standard_error: expected positive numbers, () or {rhs.shape}, got {standard_error!r}"
+        )
+    return np.broadcast_to(STANDARD_ERRORS * deviation, rhs.shape), f"within {STANDARD_ERRORS} standard errors"
+
+
+def _disagreement(tag: str, route: str, lhs: np.ndarray, rhs: np.ndarray, allowed: np.ndarray) -> str:
+    """Where the two sides differ most beyond what is allowed, in numbers."""
+    excess = np.abs(lhs - rhs) - allowed
+    at = np.unravel_index(np.argmax(excess), excess.shape)
+    place = f" at {tuple(int(i) for i in at)}" if at else ""
+    many = f"; {int((excess > 0).sum())} of {excess.size} elements disagree" if excess.size > 1 else ""
+    return f"({tag}) left {lhs[at]:.6g} is not right {rhs[at]:.6g}{place} by {route}: allowed {allowed[at]:.3g}{many}"
+
+
+def _is_single(value: torch.Tensor | np.ndarray | np.generic) -> bool:
+    """True for one value without axes."""
+    return value.ndim == 0

@@ -1,0 +1,219 @@
+"""Drives JupyterLab or an exported page in a real Chromium: what the browser tests and benchmarks/slider.py share."""
+
+import os
+import secrets
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import NamedTuple
+
+import nbformat
+from nbconvert import HTMLExporter
+from playwright.sync_api import Browser, Locator, Page, sync_playwright
+
+FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking"]
+FLAGS += ["--disable-component-update", "--disable-sync"]
+VIEW = {"width": 1200, "height": 2400}  # tall: JupyterLab takes cells that are off the screen out of the page
+SECOND = 1000  # of milliseconds, playwright's unit
+
+
+class Lab(NamedTuple):
+    """A running server: its address, its token, the folder it serves, and the environment it was started in."""
+
+    url: str
+    token: str
+    root: Path
+    env: dict[str, str]
+
+
+@contextmanager
+def running_lab(folder: Path) -> Iterator[Lab]:
+    """Serve `folder`/root in a JupyterLab that shares no settings with the user's; it ends with the block."""
+    root = folder / "root"
+    root.mkdir(exist_ok=True)
+    config = folder / "config" / "labconfig"
+    config.mkdir(parents=True)
+    news = "@jupyterlab/apputils-extension:announcements"  # its pop-up would cover the page
+    (config / "page_config.json").write_text(f'{{"disabledExtensions": {{"{news}": true}}}}')
+    token, port = secrets.token_hex(16), free_port()
+    places = {"JUPYTER_CONFIG_DIR": "config", "JUPYTER_DATA_DIR": "data", "JUPYTER_RUNTIME_DIR": "runtime"}
+    places |= {"IPYTHONDIR": "ipython", "JUPYTERLAB_WORKSPACES_DIR": "spaces", "JUPYTERLAB_SETTINGS_DIR": "settings"}
+    env = dict(os.environ, TQDM_DISABLE="1", **{name: str(folder / place) for name, place in places.items()})
+    arguments = ["--no-browser", "--allow-root", "--ip=127.0.0.1", f"--port={port}", "--port-retries=0"]
+    arguments += [f"--IdentityProvider.token={token}", f"--ServerApp.root_dir={root}"]
+    arguments += ["--LabApp.expose_app_in_browser=True", "--LabApp.extension_manager=readonly"]
+    with (folder / "lab.log").open("w") as log:
+        command = [sys.executable, "-m", "jupyterlab", *arguments]
+        process = subprocess.Popen(command, env=env, stdout=log, stderr=subprocess.STDOUT)
+    try:
+        url = f"http://127.0.0.1:{port}"
+        wait_for_server(process, f"{url}/api/status?token={token}", folder / "lab.log")
+        yield Lab(url, token, root, env)
+    finally:
+        process.terminate()
+        try:
+            process.wait(20)
+        except subprocess.TimeoutExpired:
+            process.kill()
+
+
+def free_port() -> int:
+    """Return a port of 127.0.0.1 that nobody listens on."""
+    with socket.socket() as s:
+        s.bind(("127.0.0.1", 0))
+        return s.getsockname()[1]
+
+
+def wait_for_server(process: subprocess.Popen, url: str, log: Path) -> None:
+    """Return once `url` answers; RuntimeError with the log when the server ends or stays silent for 60 s."""
+    for _ in range(300):
+        if process.poll() is not None:
+            break
+        try:
+            urllib.request.urlopen(url, timeout=2)
+            return
+        except OSError:
+            time.sleep(0.2)
+    raise RuntimeError(f"JupyterLab did not start:\n{log.read_text()}")
+
+
+@contextmanager
+def running_browser(chromium: str) -> Iterator[Browser]:
+    """Start the browser whose binary is `chromium`, without a window."""
+    with sync_playwright() as play:
+        browser = play.chromium.launch(executable_path=chromium, args=FLAGS)
+        yield browser
+        browser.close()
+
+
+def place(lab: Lab, notebook: Path) -> str:
+    """Put a copy of a notebook into the folder that the server shows, and return its name there."""
+    (lab.root / notebook.name).write_bytes(notebook.read_bytes())
+    return notebook.name
+
+
+def trust(lab: Lab, name: str) -> None:
+    """Do what `make lab` does before it starts: sign the notebook, so that its stored outputs may run scripts."""
+    command = [sys.executable, "-m", "nbformat.sign", str(lab.root / name)]
+    subprocess.run(command, env=lab.env, check=True, capture_output=True)
+
+
+def open_notebook(page: Page, lab: Lab, name: str) -> None:
+    """Open a notebook in a workspace of its own, where no tab of an earlier test comes back, and run nothing."""
+    page.goto(f"{lab.url}/lab/workspaces/{Path(name).stem}-{secrets.token_hex(4)}/tree/{name}?token={lab.token}")
+    ready = "name => window.jupyterapp?.shell?.currentWidget?.context?.path === name"
+    page.wait_for_function(ready, arg=name, timeout=90 * SECOND)
+    page.evaluate("""async () => {
+        await window.jupyterapp.restored;
+        const notebook = window.jupyterapp.shell.currentWidget;
+        await notebook.context.ready; await notebook.revealed; await notebook.sessionContext.ready; }""")
+
+
+def run_all(page: Page) -> None:
+    """Run every cell of the open notebook and wait for the last; AssertionError if JupyterLab says that one failed."""
+    done = page.evaluate("async () => await window.jupyterapp.commands.execute('notebook:run-all-cells')")
+    assert done is True, "run-all-cells did not finish cleanly"
+
+
+def errors(page: Page) -> list[str]:
+    """Return the errors among the outputs of the open notebook, of cells that are not meant to raise one."""
+    return page.evaluate("""() => window.jupyterapp.shell.currentWidget.content.widgets
+        .filter(cell => cell.model.type === 'code')
+        .filter(cell => !(cell.model.getMetadata('tags') || []).includes('raises-exception'))
+        .flatMap(cell => cell.model.outputs.toJSON()).filter(output => output.output_type === 'error')
+        .map(output => output.ename + ': ' + output.evalue)""")
+
+
+def in_kernel(page: Page, code: str) -> str:
+    """Run `code` in the open notebook's kernel, outside its cells, and return what it prints."""
+    run = """async code => { let out = '';
+        const kernel = window.jupyterapp.shell.currentWidget.sessionContext.session.kernel;
+        const future = kernel.requestExecute({code});
+        future.onIOPub = message => { if (message.header.msg_type === 'stream') out += message.content.text; };
+        await future.done; return out.trim(); }"""
+    return page.evaluate(run, code)
+
+
+def show_cell(page: Page, number: int) -> Locator:
+    """Bring a cell of the open notebook on the screen and return it."""
+    page.evaluate(
+        """async number => { const cells = window.jupyterapp.shell.currentWidget.content;
+            cells.activeCellIndex = number; await cells.scrollToItem(number, 'start'); }""",
+        number,
+    )
+    return page.locator(".jp-Notebook .jp-Cell.jp-mod-active")
+
+
+def explorer_cells(notebook: Path) -> list[int]:
+    """Return the numbers of the cells whose stored output is an explorer."""
+    cells = nbformat.read(notebook, as_version=4).cells
+    return [k for k, cell in enumerate(cells) if "data-explorer=" in str(cell.get("outputs", ""))]
+
+
+def lessons_with_explorers() -> list[Path]:
+    """Return the lessons that show an explorer."""
+    lessons = sorted((Path(__file__).parents[1] / "notebooks").glob("*.ipynb"))
+    return [lesson for lesson in lessons if explorer_cells(lesson)]
+
+
+def export(notebook: Path, folder: Path) -> Path:
+    """Write a notebook as one HTML file that asks nothing of any server, and return its path."""
+    exporter = HTMLExporter(require_js_url="", mathjax_url="", mermaid_js_url="", jquery_url="")
+    target = folder / f"{notebook.stem}.html"
+    target.write_text(exporter.from_filename(str(notebook))[0], encoding="utf-8")
+    return target
+
+
+def wait_until_drawn(figure: Locator) -> None:
+    """Return once the explorer shows its sheet of frames and waits for nothing."""
+    figure.locator(".explorer-picture[aria-busy=false] [data-ready]").wait_for(timeout=60 * SECOND)
+
+
+def change_after(figure: Locator, act: Callable[[], None], patience: float = 10.0) -> bool:
+    """Do `act` and tell whether picture and alt text of the explorer both become others within `patience` seconds."""
+    before = shown(figure)
+    act()
+    deadline = time.monotonic() + patience
+    while time.monotonic() < deadline:
+        if all(new != old for new, old in zip(shown(figure), before, strict=True)):
+            return True
+        time.sleep(0.05)
+    return False
+
+
+def shown(figure: Locator) -> tuple[bytes, str]:
+    """Return the pixels and the alt text of an explorer's picture, taken while it waits for nothing."""
+    picture = figure.locator(".explorer-picture")
+    while True:
+        wait_until_drawn(figure)
+        pixels, text = picture.screenshot(animations="disabled"), alt_text(figure)
+        if picture.get_attribute("aria-busy") == "false":
+            return pixels, text
+
+
+def alt_text(figure: Locator) -> str:
+    """Return the alt text of the frame shown; the background below it has none."""
+    return figure.locator(".explorer-picture img").last.get_attribute("alt")
+
+
+def controls(figure: Locator) -> list[Locator]:
+    """Return the controls of an explorer that can be used here, in order."""
+    enabled = figure.locator("[data-control]:enabled")
+    return [enabled.nth(k) for k in range(enabled.count())]
+
+
+def move(control: Locator, picture: Path) -> None:
+    """Use one control as a reader would: a key on a slider or list, a file for a file control."""
+    form = control.evaluate("node => node.tagName === 'SELECT' ? 'select' : node.type")
+    if form == "file":
+        control.set_input_files(picture)
+        return
+    at_end = "node => node.tagName === 'SELECT' ? node.selectedIndex === node.length - 1 : node.value === node.max"
+    back, on = ("ArrowUp", "ArrowDown") if form == "select" else ("ArrowLeft", "ArrowRight")
+    control.focus()
+    control.press(back if control.evaluate(at_end) else on)
