@@ -1,0 +1,46 @@
+"""What every test shares: one thread, the offline block, the counts that `make test` prints last, the browser."""
+
+import os
+import runpy
+import shutil
+import sys
+from pathlib import Path
+
+TESTS = Path(__file__).resolve().parent
+OFFLINE = TESTS / "offline"
+
+# Before anything else is imported. The block holds in this process and, through PYTHONPATH, in every child of it.
+os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [str(OFFLINE), os.environ.get("PYTHONPATH", "")]))
+os.environ.update(TQDM_DISABLE="1", OMP_NUM_THREADS="1", OPENBLAS_NUM_THREADS="1", MKL_NUM_THREADS="1")
+runpy.run_path(str(OFFLINE / "sitecustomize.py"))
+sys.path.insert(0, str(TESTS.parent / "tools"))
+
+import pytest  # noqa: E402
+
+
+def find_chromium() -> str | None:
+    """Return the path of a Chromium, or None: $CHROMIUM, or the first on the PATH."""
+    names = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
+    return os.environ.get("CHROMIUM") or next(filter(None, map(shutil.which, names)), None)
+
+
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """A test marked `browser` is skipped on a machine without one; under CI=true that is a failure."""
+    if not item.get_closest_marker("browser"):
+        return
+    item.user_properties.append(("browser", item.name))
+    if not find_chromium():
+        give_up = pytest.fail if os.environ.get("CI") == "true" else pytest.skip
+        give_up("no Chromium found: install it or set CHROMIUM to its path")
+
+
+@pytest.fixture(scope="session")
+def chromium() -> str:
+    """The path of the browser's binary."""
+    return find_chromium() or pytest.skip("no Chromium found: install it or set CHROMIUM to its path")
+
+
+@pytest.fixture
+def record_count(record_property):
+    """`record_count("controls swept", 3)` adds 3 to the number of that name that `make test` prints."""
+    return lambda name, number: record_property(f"count: {name}", int(number))

@@ -1,0 +1,192 @@
+"""Independent routes to what the library computes: definitions, grids, quadrature, other people's algorithms.
+
+Nothing here imports diffusion_lib. Names: `a` and `b` are the signal and noise rates, a^2 + b^2 = 1.
+"""
+
+import itertools
+import math
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch.utils._python_dispatch import TorchDispatchMode
+
+GRID = np.linspace(-12.0, 12.0, 24001)
+
+
+def normal(x, mean, variance):
+    """The density of N(mean, variance) at x."""
+    return np.exp(-((x - mean) ** 2) / (2 * variance)) / np.sqrt(2 * math.pi * variance)
+
+
+def moments(density, grid=GRID):
+    """Mean and variance of an unnormalised density on a grid, by the trapezium rule."""
+    density = density / np.trapezoid(density, grid)
+    mean = np.trapezoid(density * grid, grid)
+    return mean, np.trapezoid(density * (grid - mean) ** 2, grid)
+
+
+def bayes(alpha_bar, s, t, x0, x_t, grid=GRID):
+    """Mean and variance of q(x_s | x_t, x_0) by Bayes' rule on a grid: jump to s, then the Markov steps up to t."""
+    kept = np.prod([alpha_bar[i] / alpha_bar[i - 1] for i in range(s + 1, t + 1)])  # product of the alphas
+    prior = normal(grid, math.sqrt(alpha_bar[s]) * x0, 1 - alpha_bar[s])
+    return moments(prior * normal(x_t, math.sqrt(kept) * grid, 1 - kept), grid)
+
+
+@dataclass
+class Line:
+    """A mixture of Gaussians on the line, in numpy."""
+
+    weights: np.ndarray
+    means: np.ndarray
+    stds: np.ndarray
+
+    def density(self, x):
+        """p(x) from its definition."""
+        return sum(w * normal(x, m, s**2) for w, m, s in zip(self.weights, self.means, self.stds, strict=True))
+
+    def denoise(self, x, a, b, grid=GRID):
+        """E[x_0 | x], E[eps | x] and log p(x) for x = a x_0 + b eps, by quadrature over x_0."""
+        joint = self.density(grid) * normal(x, a * grid, b**2)
+        total = np.trapezoid(joint, grid)
+        x0 = np.trapezoid(joint * grid, grid) / total
+        eps = np.trapezoid(joint * (x - a * grid) / b, grid) / total
+        return x0, eps, math.log(total)
+
+    def eps(self, x, a, b):
+        """E[eps | x] in closed form, for many x at once (Tweedie, component by component)."""
+        variances = a**2 * self.stds**2 + b**2
+        offsets = x[:, None] - a * self.means
+        weights = self.weights * normal(x[:, None], a * self.means, variances)
+        weights = weights / weights.sum(1, keepdims=True)
+        return b * (weights * offsets / variances).sum(1)
+
+
+def brute_points(data, width, x, a, b):
+    """E[x_0 | x], E[eps | x], log p(x) of one x = a x_0 + b eps, x_0 from N(point, width^2), sum by sum in long double.
+
+    Shapes: data (N, D), x (D,); a, b numbers. The squares are taken point by point: no difference of large numbers.
+    """
+    data, x, a, b, width = (np.asarray(value, dtype=np.longdouble) for value in (data, x, a, b, width))
+    variance = (a * width) ** 2 + b**2
+    exponents = -((x - a * data) ** 2).sum(1) / (2 * variance)
+    weights = np.exp(exponents - exponents.max())
+    each = data + (a * width**2 / variance) * (x - a * data)  # E[x_0 | x, this point]
+    x0 = (weights[:, None] * each).sum(0) / weights.sum()
+    eps = (weights[:, None] * (b / variance) * (x - a * data)).sum(0) / weights.sum()
+    log_norm = np.log(2 * np.pi * variance) * len(x) / 2 + np.log(np.longdouble(len(data)))
+    return x0, eps, np.log(weights.sum()) + exponents.max() - log_norm
+
+
+def joint_of_three(mean, covariance, alpha_bar_s, alpha_bar_t):
+    """Mean and covariance of the stacked vector (x_0, x_s, x_t) for Gaussian data, from x_s, x_t's definitions."""
+    D = len(mean)
+    one, nil = np.eye(D), np.zeros((D, D))
+    r = alpha_bar_t / alpha_bar_s
+    a_s, b_s = math.sqrt(alpha_bar_s), math.sqrt(1 - alpha_bar_s)
+    # (x_0, x_s, x_t) = mixing @ (x_0, eps, noise)
+    mixing = np.block(
+        [
+            [one, nil, nil],
+            [a_s * one, b_s * one, nil],
+            [math.sqrt(r) * a_s * one, math.sqrt(r) * b_s * one, math.sqrt(1 - r) * one],
+        ]
+    )
+    sources = np.block([[covariance, nil, nil], [nil, one, nil], [nil, nil, one]])
+    return mixing @ np.concatenate([mean, np.zeros(2 * D)]), mixing @ sources @ mixing.T
+
+
+def condition(mean, covariance, unknown, known):
+    """Gain, offset and covariance of `unknown` given `known` in a joint Gaussian: E = offset + gain @ known."""
+    gain = np.linalg.solve(covariance[np.ix_(known, known)], covariance[np.ix_(known, unknown)]).T
+    return (
+        gain,
+        mean[unknown] - gain @ mean[known],
+        covariance[np.ix_(unknown, unknown)] - gain @ covariance[np.ix_(known, unknown)],
+    )
+
+
+def two_m(denoise_x0, alpha_bar, x, steps):
+    """DPM-Solver++(2M), written from Algorithm 2 of Lu et al. 2022 (numpy). Yields the state after each step."""
+    lam = lambda t: math.log(math.sqrt(alpha_bar[t]) / math.sqrt(1 - alpha_bar[t]))  # noqa: E731
+    before = h_before = None
+    for t, s in itertools.pairwise(steps):
+        x0 = denoise_x0(x, t)
+        if s == 0:  # sigma_s = 0 and e^-h = 0: the state is the estimate, at first order
+            yield x0
+            return
+        h, sigma = lam(s) - lam(t), lambda i: math.sqrt(1 - alpha_bar[i])
+        slope = x0 if before is None else x0 + (x0 - before) / (2 * (h_before / h))
+        x = sigma(s) / sigma(t) * x - math.sqrt(alpha_bar[s]) * (math.exp(-h) - 1) * slope
+        before, h_before = x0, h
+        yield x
+
+
+def flow(line, x, lam_from, lam_to, n=4000):
+    """The probability flow of a `Line` from one lambda to another, by Runge-Kutta of order 4 with n steps.
+
+    In y = x / a the flow reads dy/d(b/a) = eps(x), and b / a = e^-lambda (Song et al. 2021, DDIM, eq. 14).
+    """
+    rates = lambda lam: (1 / math.sqrt(1 + math.exp(-2 * lam)), 1 / math.sqrt(1 + math.exp(2 * lam)))  # noqa: E731
+    slope = lambda y, lam: -math.exp(-lam) * line.eps(rates(lam)[0] * y, *rates(lam))  # noqa: E731
+    y, h = x / rates(lam_from)[0], (lam_to - lam_from) / n
+    for i in range(n):
+        lam = lam_from + i * h
+        k1 = slope(y, lam)
+        k2 = slope(y + h / 2 * k1, lam + h / 2)
+        k3 = slope(y + h / 2 * k2, lam + h / 2)
+        k4 = slope(y + h * k3, lam + h)
+        y = y + h / 6 * (k1 + 2 * k2 + 2 * k3 + k4)
+    return rates(lam_to)[0] * y
+
+
+def float64_tables(scheduler, schedule_beta, schedule_alpha_bar):
+    """Give a diffusers scheduler our float64 values for t = 1..T; it counts from k = t - 1. Returns the scheduler.
+
+    Its own tables are float32, which alone moves a step by 1e-6 (linear) to 6e-5 (cosine), and `.double()` on them does
+    not bring the lost digits back.
+    """
+    scheduler.betas, scheduler.alphas = schedule_beta[1:], 1 - schedule_beta[1:]
+    scheduler.alphas_cumprod = schedule_alpha_bar[1:]
+    scheduler.one = torch.tensor(1.0, dtype=torch.float64)
+    if hasattr(scheduler, "final_alpha_cumprod"):
+        scheduler.final_alpha_cumprod = scheduler.one
+    return scheduler
+
+
+class LargestTensor(TorchDispatchMode):
+    """While active, `bytes` is the size of the largest tensor that any operation has returned."""
+
+    bytes = 0
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        result = func(*args, **(kwargs or {}))
+        for tensor in result if isinstance(result, tuple | list) else [result]:
+            if isinstance(tensor, torch.Tensor):
+                self.bytes = max(self.bytes, tensor.untyped_storage().nbytes())
+        return result
+
+
+def seeded(seed=0):
+    """A generator of its own for each draw."""
+    return torch.Generator().manual_seed(seed)
+
+
+def draw(*shape, seed=0, dtype=torch.float64):
+    """Standard normal numbers."""
+    return torch.randn(*shape, generator=seeded(seed), dtype=dtype)
+
+
+def refusal(call):
+    """The error that a call raises, which must be a ValueError or TypeError; AssertionError if it raises none."""
+    try:
+        call()
+    except (ValueError, TypeError) as error:
+        return error
+    raise AssertionError("the mistake was accepted")
+
+
+def names_everything(error, name, value):
+    """True if a message names the argument, what was expected and what came."""
+    text = str(error)
+    return text.startswith(f"{name}:") and "expected" in text and value in text

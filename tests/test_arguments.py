@@ -1,0 +1,141 @@
+"""Every check of an argument: what it lets through, and what it refuses and how it says so."""
+
+import math
+
+import numpy as np
+import pytest
+import torch
+from oracles import names_everything, refusal
+
+from diffusion_lib import arguments
+from diffusion_lib.arguments import (
+    require_alike,
+    require_between,
+    require_choice,
+    require_count,
+    require_data,
+    require_earlier,
+    require_generator,
+    require_inside,
+    require_positive,
+    require_real,
+    require_steps,
+    require_tensor,
+    require_time,
+)
+
+LIKE = torch.zeros(3, 2)
+
+
+def test_what_is_right_comes_back():
+    generator = torch.Generator()
+    assert require_tensor("x", LIKE) is LIKE
+    assert require_data("x", LIKE) is LIKE
+    assert require_real("x", LIKE) is LIKE
+    assert require_inside("start", 0.5, 0.0, 1.0) == 0.5
+    assert require_alike("y", LIKE, "x", torch.ones(3, 2)) is LIKE
+    assert require_generator(generator) is generator
+    assert require_choice("variance", "beta", ("posterior", "beta")) == "beta"
+    assert (require_count("n", 3), require_count("n", 1), require_count("n", 5, 2, 5)) == (3, 1, 5)
+    assert (require_between("eta", 0, 0.0, 1.0), require_between("eta", 1.0, 0.0, 1.0)) == (0.0, 1.0)
+    assert require_between("eta", np.float64(0.5), 0.0, 1.0) == 0.5
+    assert require_positive("std", 1e-300) == 1e-300
+    assert require_earlier(torch.tensor(1), torch.tensor([2, 3])) is None
+
+
+@pytest.mark.parametrize(
+    ("t", "expected"),
+    [
+        (3, 3),
+        (torch.tensor(3), 3),
+        (torch.tensor([0, 3, 10]), [0, 3, 10]),
+        (torch.tensor([1, 2, 3], dtype=torch.uint8), [1, 2, 3]),
+        (torch.tensor([1, 2, 3], dtype=torch.int32), [1, 2, 3]),
+    ],
+)
+def test_times_come_back_as_int64_on_the_cpu(t, expected):
+    times = require_time("t", t, 0, 10, 3)
+    assert times.tolist() == expected and times.dtype == torch.int64 and times.device.type == "cpu"
+
+
+@pytest.mark.parametrize("steps", [[9, 4, 0], (9, 4, 0), range(9, -1, -3), torch.tensor([9, 4, 0])])
+def test_steps_come_back_as_a_list_of_ints(steps):
+    assert all(type(t) is int for t in require_steps(steps, 9))
+    assert require_steps(steps, 9)[0] == 9 and require_steps(steps, 9)[-1] == 0
+    assert require_steps([5, 3], 9) == [5, 3]  # neither T nor 0 has to be in it
+
+
+@pytest.mark.parametrize(
+    ("call", "kind", "name", "came"),
+    [
+        (lambda: require_tensor("x", [1.0]), TypeError, "x", "list"),
+        (lambda: require_tensor("x", np.zeros(2)), TypeError, "x", "ndarray"),
+        (lambda: require_real("x", LIKE.int()), TypeError, "x", "torch.int32"),
+        (lambda: require_real("x", 1.0), TypeError, "x", "float"),
+        (lambda: require_data("x", LIKE.int()), TypeError, "x", "torch.int32"),
+        (lambda: require_data("x", LIKE.bool()), TypeError, "x", "torch.bool"),
+        (lambda: require_data("x", LIKE.to(torch.complex64)), TypeError, "x", "torch.complex64"),
+        (lambda: require_data("x", torch.tensor(0.5)), ValueError, "x", "single number"),
+        (lambda: require_data("x", torch.tensor([math.nan])), ValueError, "x", "NaN"),
+        (lambda: require_data("x", torch.tensor([-math.inf])), ValueError, "x", "infinity"),
+        (lambda: require_alike("y", LIKE.T, "x", LIKE), ValueError, "y", "(2, 3)"),
+        (lambda: require_alike("y", LIKE.double(), "x", LIKE), TypeError, "y", "torch.float64"),
+        (lambda: require_alike("y", LIKE.to("meta"), "x", LIKE), ValueError, "y", "meta"),
+        (lambda: require_alike("y", 1.0, "x", LIKE), TypeError, "y", "float"),
+        (lambda: require_time("t", 11, 1, 10), ValueError, "t", "11"),
+        (lambda: require_time("t", 0, 1, 10), ValueError, "t", "0"),
+        (lambda: require_time("t", 5.0, 1, 10), TypeError, "t", "5.0"),
+        (lambda: require_time("t", True, 1, 10), TypeError, "t", "True"),
+        (lambda: require_time("t", "5", 1, 10), TypeError, "t", "'5'"),
+        (lambda: require_time("t", [5], 1, 10), TypeError, "t", "[5]"),
+        (lambda: require_time("t", torch.tensor([5.0]), 1, 10), TypeError, "t", "torch.float32"),
+        (lambda: require_time("t", torch.tensor([True]), 1, 10), TypeError, "t", "torch.bool"),
+        (lambda: require_time("t", torch.tensor([[5]]), 1, 10), ValueError, "t", "(1, 1)"),
+        (lambda: require_time("t", torch.tensor([5, 6]), 1, 10, 3), ValueError, "t", "(2,)"),
+        (lambda: require_time("t", torch.tensor([5]), 1, 10, 3), ValueError, "t", "(1,)"),
+        (lambda: require_time("t", torch.tensor([5, 11]), 1, 10, 2), ValueError, "t", "11"),
+        (lambda: require_earlier(torch.tensor([1, 3]), torch.tensor([2, 3])), ValueError, "s", "[1, 3]"),
+        (lambda: require_steps([5, 5], 9), ValueError, "steps", "[5, 5]"),
+        (lambda: require_steps([0, 5], 9), ValueError, "steps", "[0, 5]"),
+        (lambda: require_steps([10, 0], 9), ValueError, "steps", "[10, 0]"),
+        (lambda: require_steps([9, -1], 9), ValueError, "steps", "[9, -1]"),
+        (lambda: require_steps([9], 9), ValueError, "steps", "[9]"),
+        (lambda: require_steps([], 9), ValueError, "steps", "[]"),
+        (lambda: require_steps(None, 9), TypeError, "steps", "None"),
+        (lambda: require_steps(9, 9), TypeError, "steps", "9"),
+        (lambda: require_steps(torch.tensor(9), 9), TypeError, "steps", "9"),
+        (lambda: require_steps(torch.tensor([[9, 0]]), 9), TypeError, "steps", "tensor([[9,"),
+        (lambda: require_steps([9.0, 0.0], 9), TypeError, "steps", "[9.0, 0.0]"),
+        (lambda: require_steps([True, False], 9), TypeError, "steps", "[True, False]"),
+        (lambda: require_steps(torch.tensor([9.0, 0.0]), 9), TypeError, "steps", "[9.0, 0.0]"),
+        (lambda: require_steps(["9", "0"], 9), TypeError, "steps", "['9', '0']"),
+        (lambda: require_between("eta", 1.1, 0.0, 1.0), ValueError, "eta", "1.1"),
+        (lambda: require_between("eta", -0.1, 0.0, 1.0), ValueError, "eta", "-0.1"),
+        (lambda: require_between("eta", math.nan, 0.0, 1.0), ValueError, "eta", "nan"),
+        (lambda: require_between("eta", "1", 0.0, 1.0), TypeError, "eta", "'1'"),
+        (lambda: require_between("eta", False, 0.0, 1.0), TypeError, "eta", "False"),
+        (lambda: require_inside("start", 0.0, 0.0, 1.0), ValueError, "start", "0.0"),
+        (lambda: require_inside("start", 1, 0.0, 1.0), ValueError, "start", "1"),
+        (lambda: require_inside("start", math.nan, 0.0, 1.0), ValueError, "start", "nan"),
+        (lambda: require_inside("start", None, 0.0, 1.0), TypeError, "start", "None"),
+        (lambda: require_positive("std", 0.0), ValueError, "std", "0.0"),
+        (lambda: require_positive("std", -1), ValueError, "std", "-1"),
+        (lambda: require_positive("std", math.inf), ValueError, "std", "inf"),
+        (lambda: require_positive("std", math.nan), ValueError, "std", "nan"),
+        (lambda: require_count("n", 0), ValueError, "n", "0"),
+        (lambda: require_count("n", 6, 2, 5), ValueError, "n", "6"),
+        (lambda: require_count("n", 2.0), TypeError, "n", "2.0"),
+        (lambda: require_count("n", True), TypeError, "n", "True"),
+        (lambda: require_generator(None), TypeError, "generator", "NoneType"),
+        (lambda: require_generator(0), TypeError, "generator", "int"),
+        (lambda: require_choice("variance", "small", ("posterior", "beta")), ValueError, "variance", "'small'"),
+    ],
+)
+def test_what_is_wrong_is_named(call, kind, name, came):
+    error = refusal(call)
+    assert type(error) is kind and names_everything(error, name, came), error
+
+
+def test_every_check_is_tested_here():
+    checks = {name for name in vars(arguments) if name.startswith("require_")}
+    assert checks <= set(globals())

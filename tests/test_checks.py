@@ -1,0 +1,129 @@
+"""teaching/checks: a check that passes prints one fixed line; one that fails, or could not fail, raises."""
+
+import inspect
+import textwrap
+
+import numpy as np
+import pytest
+import sympy
+import torch
+from IPython.display import Markdown
+
+from diffusion_lib.teaching import checks
+from diffusion_lib.teaching.checks import claim, source, verify
+
+
+@pytest.mark.parametrize(
+    ("left", "right"),
+    [
+        (0.5, 0.5 + 1e-12),
+        (torch.tensor([1.0, 0.0], dtype=torch.float64), [1.0, 1e-12]),
+        (np.float32(3.0), torch.tensor(3)),
+        (sympy.Rational(1, 3), 1 / 3),
+        (1e8, 1e8 + 1e-3),  # relative above 1
+        (torch.ones(2, requires_grad=True), np.ones(2)),
+    ],
+)
+def test_verify_prints_its_line(left, right, capsys):
+    verify("9.4", left, right, route="Bayes on a grid")
+    assert capsys.readouterr().out == "ok  (9.4)  by Bayes on a grid, to 1e-10\n"
+
+
+def test_verify_says_its_tolerance(capsys):
+    verify("9.4", 0.5, 0.5004, route="quadrature", tol=1e-3)
+    verify("9.5", 0.5, 0.5004, route="Monte Carlo", standard_error=0.0002, bite=0.05)
+    verify("9.6", 7, 7, route="counting", tol=0)
+    assert capsys.readouterr().out.splitlines() == [
+        "ok  (9.4)  by quadrature, to 0.001",
+        "ok  (9.5)  by Monte Carlo, within 4 standard errors",
+        "ok  (9.6)  by counting, exactly",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("left", "right", "options"),
+    [
+        (0.5, 0.5 + 1e-9, {}),
+        (0.5, 0.502, {"tol": 1e-3}),
+        (1e8, 1e8 + 1.0, {}),
+        ([1.0, 2.0, 3.0], [1.0, 2.0, 3.1], {}),
+        (0.5, 0.5009, {"standard_error": 0.0002}),
+        ([0.5, 1.0], [0.5, 1.001], {"standard_error": [1e-3, 1e-4]}),
+    ],
+)
+def test_verify_fails_where_the_sides_disagree(left, right, options, capsys):
+    with pytest.raises(AssertionError, match=r"\(9\.4\) left .* is not right .* by quadrature"):
+        verify("9.4", left, right, route="quadrature", **options)
+    assert capsys.readouterr().out == ""
+
+
+def test_verify_names_the_worst_element():
+    with pytest.raises(AssertionError, match=r"left 3 is not right 3\.1 at \(2,\).*1 of 3 elements"):
+        verify("9.4", [1.0, 2.0, 3.0], [1.0, 2.0, 3.1], route="quadrature")
+
+
+ONE, HALF = torch.ones(3), 0.5
+
+
+@pytest.mark.parametrize(
+    ("left", "right", "options", "error", "message"),
+    [
+        (ONE, ONE, {}, ValueError, "same object"),
+        (ONE, ONE.view(3), {}, ValueError, "same object"),
+        (ONE, ONE.numpy(), {}, ValueError, "same object"),
+        (ONE, np.ones(2), {}, ValueError, r"expected the shape of left, \(3,\), got \(2,\)"),
+        (ONE, 1.0, {}, ValueError, "expected the shape of left"),
+        (float("nan"), 1.0, {}, ValueError, "left: expected finite"),
+        (1.0, float("inf"), {}, ValueError, "right: expected finite"),
+        ([], [], {}, ValueError, "at least one number"),
+        (True, np.bool_(True), {}, TypeError, "left: expected real numbers, got bool"),
+        (1.0, 1j, {}, TypeError, "right: expected real numbers, got complex"),
+        ("1", "1.0", {}, TypeError, "expected real numbers"),
+        (1.0, sympy.Symbol("x"), {}, TypeError, "right: expected real numbers"),
+        (1.0, 1.0 + 1e-9, {"tol": 0.5}, ValueError, r"sees left \* \(1 \+ 0\.01\)"),
+        (0.0, 1e-12, {}, ValueError, "would pass too"),
+        (0.001, 0.0011, {"standard_error": 0.01}, ValueError, "would pass too"),
+        (1.0, 1.0 + 1e-12, {"bite": 0.0}, ValueError, "bite"),
+        (1.0, 1.0 + 1e-12, {"bite": float("nan")}, ValueError, "bite"),
+        (HALF, HALF, {}, ValueError, "same object"),
+        (1.0, 1.0 + 1e-12, {"tol": -1e-3}, ValueError, "tol: expected"),
+        (1.0, 1.0 + 1e-12, {"tol": float("nan")}, ValueError, "tol: expected"),
+        (1.0, 1.0 + 1e-12, {"tol": 1e-3, "standard_error": 1e-3}, ValueError, "one of the two"),
+        (1.0, 1.0 + 1e-12, {"standard_error": 0.0}, ValueError, "standard_error: expected positive"),
+        (1.0, 1.0 + 1e-12, {"standard_error": [1e-3, 1e-3]}, ValueError, "standard_error: expected positive"),
+        (1.0, 1.0 + 1e-12, {"route": ""}, ValueError, "route"),
+        (1.0, 1.0 + 1e-12, {"tag": " "}, ValueError, "tag"),
+    ],
+)
+def test_verify_refuses_what_proves_nothing(left, right, options, error, message):
+    arguments = {"tag": "9.4", "route": "quadrature", **options}
+    with pytest.raises(error, match=message):
+        verify(arguments.pop("tag"), left, right, **arguments)
+
+
+def test_claim_prints_or_raises(capsys):
+    for truth in (True, np.bool_(True), torch.tensor(True)):
+        claim("variance is preserved", truth)
+    assert capsys.readouterr().out == "ok  variance is preserved\n" * 3
+    for false in (False, torch.tensor(1.0) > 2):
+        with pytest.raises(AssertionError, match="claim is false: variance is preserved"):
+            claim("variance is preserved", false)
+    for neither in (1, None, "yes", torch.tensor([True, True]), torch.tensor(1.0)):
+        with pytest.raises(TypeError, match="expected one True or False"):
+            claim("variance is preserved", neither)
+
+
+def test_source_shows_the_text_and_where_it_lies(monkeypatch):
+    shown = []
+    monkeypatch.setattr(checks, "display", shown.append)
+    source(claim)
+    assert isinstance(shown[0], Markdown)
+    first, where, *text, last = shown[0].data.splitlines()
+    assert (first, where, last) == ("```python", "# diffusion_lib/teaching/checks.py", "```")
+    assert "\n".join(text) + "\n" == inspect.getsource(claim)
+
+
+@pytest.mark.parametrize(("thing", "error"), [(3, TypeError), (len, TypeError), (textwrap.indent, ValueError)])
+def test_source_refuses_what_is_not_the_librarys(thing, error):
+    with pytest.raises(error, match="function: expected"):
+        source(thing)

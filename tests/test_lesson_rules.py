@@ -1,0 +1,225 @@
+"""The tests of the tests: a small lesson keeps every rule, and each rule is seen to fail when the lesson breaks it."""
+
+from pathlib import Path
+
+import lesson_rules as rules
+import nbformat
+import pytest
+from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
+
+import notebooks as tool
+
+HEADER = """# 09 A small lesson
+
+What is one plus one?
+
+**You will be able to** add: [J1](#9.1-The-sum).
+
+| **You need** | nothing |
+|---|---|
+- **Time** to read and run: one minute
+- *Papers*: Peano 1889, eq. 1
+- **Rooms**: none
+
+> a box
+"""
+SECTION = r"""## 9.1 The sum
+
+Here is a sentence that has more than enough words for the code below it, which is very short, and one more clause.
+The sum is [exact](https://example.org), as [the header](#09-A-small-lesson) says. Inline $a_{[x](y)}$ is free.
+
+$$1 + 1 = 2 \tag{9.1}$$
+
+$$n = 2 \tag{9.2 def}$$
+"""
+CLOSING = """## Summary
+
+We can add.
+
+## Exercises
+
+"""
+EXERCISE = """### Exercise {n} (pencil)
+
+Add.
+
+<details><summary>Hint</summary>Count.</details>
+
+<details>
+<summary>Answer</summary>
+
+```python
+total = one + {n}
+assert total == 1 + {n}  # $$not an equation$$
+```
+
+</details>
+
+"""
+ONWARD = "## Onward\n\nLesson 10 comes next."
+
+
+def stream(text: str, name: str = "stdout"):
+    return new_output("stream", name=name, text=text)
+
+
+def lesson():
+    """Return a lesson that keeps every rule, as it is stored."""
+    exercises = "".join(EXERCISE.format(n=n) for n in (1, 2, 3))
+    cells = [
+        new_markdown_cell(HEADER, id="header"),
+        new_code_cell("%matplotlib inline\none = 1", id="setup", execution_count=1),
+        new_markdown_cell(SECTION, id="section"),
+        new_code_cell('verify("9.1", one + one, 2, route="counting")', id="check", execution_count=2),
+        new_markdown_cell(CLOSING + exercises + ONWARD, id="closing"),
+    ]
+    cells[3].outputs = [stream("ok  (9.1)  by counting, exactly\n")]
+    return tool.canonical(new_notebook(cells=cells))
+
+
+def all_problems(notebook, folder: Path) -> list[str]:
+    return [
+        *tool.run_problems(notebook),
+        *rules.output_problems(notebook),
+        *rules.size_problems(notebook),
+        *rules.prose_problems(notebook),
+        *rules.box_problems(notebook),
+        *rules.magic_problems(notebook),
+        *rules.header_problems(notebook),
+        *rules.closing_problems(notebook),
+        *rules.equation_problems(notebook, "09"),
+        *rules.verification_problems(notebook),
+        *rules.row_problems(notebook, ("J1",)),
+        *rules.link_problems(notebook, folder),
+        *rules.answer_problems(notebook),
+        *rules.exemptions(notebook),
+    ]
+
+
+def test_a_good_lesson_keeps_every_rule(tmp_path):
+    assert all_problems(lesson(), tmp_path) == []
+    assert rules.claims(lesson()) == ["9.1"]
+    assert len(rules.answers(lesson())) == 3
+
+
+def html(text: str):
+    return new_output("display_data", data={"text/html": text, "text/plain": "x"})
+
+
+REPLACED = [  # cell, old text, new text, what the rule says
+    ("header", "# 09 A small lesson", "A small lesson", "exactly one # title"),
+    ("header", "one plus one?", "one plus one.", "asks no question"),
+    ("header", "**You will be able to** add:", "You can add:", "lacks 'You will be able to'"),
+    ("header", "**You need**", "**Known**", "lacks 'You need'"),
+    ("header", "- **Time**", "- **Hours**", "lacks 'Time'"),
+    ("header", "*Papers*", "*Sources*", "lacks 'Papers'"),
+    ("header", "**Rooms**", "**Files**", "lacks 'Rooms'"),
+    ("header", "[J1](", "[J2](", "row J1 is not linked"),
+    ("header", "(#9.1-The-sum)", "(#9.1-The-product)", "row J1 leads to #9.1-The-product"),
+    ("header", "(#9.1-The-sum)", "(#Summary)", "row J1 leads to #Summary, which is no section with a cell"),
+    ("header", "> a box", "> a box\n" * 13, "a box of"),
+    ("setup", "%matplotlib inline", "%time", "cell setup: %time"),
+    ("setup", "one = 1", "one = 1\n" * 8, "the set-up cell has 9 lines"),
+    ("section", r" \tag{9.1}", "", "0 tags in $$1 + 1"),
+    ("section", r"\tag{9.1}", r"\tag{9.1} \tag{9.3}", "2 tags in $$1 + 1"),
+    ("section", r"\tag{9.1}", r"\tag{8.1}", "tag 8.1: expected 9.n"),
+    ("section", r"\tag{9.2 def}", r"\tag{9.1 def}", "tag 9.1 is used twice"),
+    ("section", r"\tag{9.2 def}", r"\tag{9.2}", "(9.2) is claimed and never verified"),
+    ("section", r"\tag{9.1}", r"\tag{9.1 def}", "verify('9.1') belongs to no claim"),
+    ("section", "Here is", r"\[1 = 1\] Here is", "outside $$"),
+    ("section", "Here is", r"\begin{align}1 = 1\end{align} Here is", "outside $$"),
+    ("section", "Here is", r"$1 = 1 \tag{9.3}$ Here is", "tag 9.3 outside a displayed equation"),
+    ("section", "(#09-A-small-lesson)", "(#nowhere)", "link to #nowhere: no such heading"),
+    ("section", "(#09-A-small-lesson)", "(08_latent.ipynb)", "link to 08_latent.ipynb, which does not exist"),
+    ("section", "Here is", "![alt](https://example.org/x.png) Here is", "remote picture"),
+    ("check", "one + one", "\n".join(["(one", *["+ one"] * 20, ")"]), "cell check has 22 lines"),
+    ("check", 'verify("9.1"', 'tag = "9.1"\nverify(tag', "verify(None) belongs to no claim"),
+    ("check", "verify(", "# NBVAL_IGNORE_OUTPUT\nverify(", "check"),
+    ("closing", "## Summary", "## The end", "the last three sections are"),
+    ("closing", "## Onward", "## Exercises", "the last three sections are"),
+    ("closing", "### Exercise 3 (pencil)", "**Exercise 3**", "2 exercises, under 3"),
+    ("closing", "<summary>Hint</summary>", "", "expected one folded hint"),
+    ("closing", "<summary>Answer</summary>", "", "expected one folded answer"),
+    ("closing", "</details>", "", "a <details> is not closed"),
+    ("closing", "assert total == 1 + 2", "total == 1 + 2", "answer 2 asserts nothing"),
+    ("closing", "```python", "```", "no folded answer has code"),
+]
+
+
+@pytest.mark.parametrize(("name", "old", "new", "message"), REPLACED)
+def test_a_broken_lesson_is_seen(name, old, new, message, tmp_path):
+    notebook = lesson()
+    cell = next(cell for cell in notebook.cells if cell.id == name)
+    assert old in cell.source
+    cell.source = cell.source.replace(old, new)
+    assert any(message in problem for problem in all_problems(notebook, tmp_path))
+
+
+BROKEN_OUTPUTS = [
+    (stream("(9.1) passed\n"), "(9.1): the stored output does not show that it passed"),
+    (stream("a warning\n", "stderr"), "writes to stderr: a warning"),
+    (new_output("error", ename="E", evalue="e", traceback=[]), "cell check holds an error"),
+    (new_output("display_data", data={"image/svg+xml": "<svg/>"}), "cell check stores image/svg+xml"),
+    (new_output("display_data", data={tool.WIDGET_VIEW: {}}), f"cell check stores {tool.WIDGET_VIEW}"),
+    (html('<script src="https://example.org/x.js"></script>'), "loads from a network: src"),
+    (html("<div style='background:url(https://example.org/x.png)'>"), "loads from a network: url("),
+]
+
+
+@pytest.mark.parametrize(("output", "message"), BROKEN_OUTPUTS)
+def test_a_bad_output_is_seen(output, message, tmp_path):
+    notebook = lesson()
+    notebook.cells[3].outputs = [nbformat.from_dict(output)]
+    assert any(message in problem for problem in all_problems(notebook, tmp_path))
+
+
+def test_an_unrun_or_disordered_lesson_is_seen(tmp_path):
+    for count in (None, 7):
+        notebook = lesson()
+        notebook.cells[3].execution_count = count
+        assert any("was not run top to bottom" in problem for problem in all_problems(notebook, tmp_path))
+    notebook = lesson()
+    notebook.cells[3].execution_count = None
+    assert any("row J1 leads to" in problem for problem in rules.row_problems(notebook, ("J1",)))
+
+
+def test_long_cells_one_derivation_excepted():
+    notebook = lesson()
+    body = "def f():\n" + "\n".join(["    x = 1"] * 23)
+    notebook.cells[3].source = body
+    assert rules.size_problems(notebook) == ["the median cell has 13.0 lines, over 6"]
+    notebook.cells.append(new_code_cell(body, id="second"))
+    assert any("cell second has 24 lines" in problem for problem in rules.size_problems(notebook))
+
+
+def test_too_little_prose_is_seen():
+    notebook = lesson()
+    notebook.cells[1].source = "one = 1\n" * 60
+    assert any("for 61 lines of code" in problem for problem in rules.prose_problems(notebook))
+
+
+def test_words_are_words_of_prose():
+    text = (
+        "Two words $x y z$\n\n$$a b c$$\n\n```python\ncode here\n```\n[three](https://a.b/c) <b>four</b> it's x-ray 12"
+    )
+    notebook = new_notebook(cells=[new_markdown_cell(text)])
+    assert rules.prose_words(notebook) == 6
+
+
+def test_tags_and_exemptions_are_found():
+    notebook = lesson()
+    notebook.cells[1].metadata["tags"] = ["nbval-skip"]
+    notebook.cells[3].metadata["tags"] = ["raises-exception"]
+    assert rules.exemptions(notebook) == ["setup", "check"]
+
+
+def test_the_file_on_disk_is_checked_byte_by_byte(tmp_path):
+    path = tmp_path / "09_small.ipynb"
+    path.write_text(tool.text_of(lesson()), encoding="utf-8")
+    assert tool.problems(path) == []
+    for broken in (lesson(), lesson()):
+        broken.metadata["widgets"] = {}
+        path.write_text(tool.text_of(broken), encoding="utf-8")
+        assert tool.problems(path) == ["is not in canonical form: run `make notebooks`"]
+    path.write_text(tool.text_of(lesson()).rstrip(), encoding="utf-8")
+    assert tool.problems(path) == ["is not in canonical form: run `make notebooks`"]

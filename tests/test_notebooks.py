@@ -1,0 +1,111 @@
+"""Every lesson, as stored: run, canonical, small, explained, verified, linked; and its folded answers run."""
+
+from collections import Counter
+from pathlib import Path
+
+import lesson_rules as rules
+import pytest
+
+import notebooks as tool
+
+FOLDER = tool.ROOT / "notebooks"
+LESSONS = sorted(FOLDER.glob("*.ipynb"))
+MEGABYTE = 1_000_000
+
+# The curriculum rows that each lesson answers for.
+ROWS = {
+    "00": (),
+    "09": ("I1", "I2", "I3", "I5", "J1", "J2", "J3", "J4", "J5", "J6", "J7", "J8", "J9", "E10", "P1", "Q11"),
+    "10": ("K1", "K2", "K3", "K4", "K5", "K6", "K7", "K8", "E9", "P3", "P12", "P13", "R5", "R15"),
+    "14": ("M4", "M5", "M6", "M7", "M9", "P2", "P7", "R1"),
+}
+
+# Cells that nbval treats differently, each with its reason: {("09_forward_process.ipynb", "cell-id"): "why"}.
+EXEMPT: dict[tuple[str, str], str] = {}
+
+
+def by_name(path: Path) -> str:
+    return path.stem
+
+
+every_lesson = pytest.mark.parametrize("path", LESSONS, ids=by_name)
+
+
+def test_the_course_has_lessons_and_each_has_its_rows():
+    assert {path.name[:2] for path in LESSONS} == set(ROWS)
+
+
+@every_lesson
+def test_was_run_and_stored_in_canonical_form(path, record_count):
+    assert tool.problems(path) == []
+    assert path.stat().st_size <= MEGABYTE
+    record_count("notebooks stored", 1)
+
+
+@every_lesson
+def test_outputs_need_no_kernel_and_no_network(path):
+    assert rules.output_problems(rules.read(path)) == []
+
+
+@every_lesson
+def test_cells_are_short_and_explained(path):
+    notebook = rules.read(path)
+    assert rules.size_problems(notebook) + rules.prose_problems(notebook) + rules.box_problems(notebook) == []
+    assert rules.magic_problems(notebook) == []
+
+
+@every_lesson
+def test_header_and_closing(path):
+    notebook = rules.read(path)
+    assert rules.header_problems(notebook) + rules.closing_problems(notebook) == []
+
+
+@every_lesson
+def test_every_equation_is_numbered_and_every_claim_verified(path, record_count):
+    notebook = rules.read(path)
+    assert rules.equation_problems(notebook, path.name[:2]) + rules.verification_problems(notebook) == []
+    record_count("equations verified", len(rules.claims(notebook)))
+
+
+@every_lesson
+def test_curriculum_rows_lead_to_cells_that_ran(path, record_count):
+    rows = ROWS[path.name[:2]]
+    assert rules.row_problems(rules.read(path), rows) == []
+    record_count("curriculum rows met", len(rows))
+
+
+@every_lesson
+def test_links_lead_somewhere(path):
+    assert rules.link_problems(rules.read(path), path.parent) == []
+
+
+def test_no_equation_number_is_used_twice():
+    tags = [tag.removesuffix(" def") for path in LESSONS for tag in rules.TAG.findall(rules.markdown(rules.read(path)))]
+    assert [tag for tag, times in Counter(tags).items() if times > 1] == []
+
+
+def test_few_cells_are_exempt_and_each_has_its_reason(record_count):
+    found = {(path.name, name) for path in LESSONS for name in rules.exemptions(rules.read(path))}
+    assert found == set(EXEMPT)
+    assert len(found) <= len(LESSONS)
+    record_count("cells exempt from comparison", len(found))
+
+
+@every_lesson
+def test_answers_check_themselves(path):
+    assert rules.answer_problems(rules.read(path)) == []
+
+
+@pytest.mark.parametrize(
+    ("path", "at"),
+    [(path, i) for path in LESSONS for i in range(len(rules.answers(rules.read(path))))],
+    ids=lambda value: value.stem if isinstance(value, Path) else str(value + 1),
+)
+def test_folded_answer_runs(path, at, monkeypatch, record_count):
+    """An answer needs the lesson's set-up cell and nothing else."""
+    notebook = rules.read(path)
+    monkeypatch.chdir(path.parent)
+    names: dict[str, object] = {"__name__": "__main__"}
+    exec(compile(rules.python_of(rules.code_cells(notebook)[0]), f"{path.name}, set-up", "exec"), names)
+    exec(compile(rules.answers(notebook)[at], f"{path.name}, answer {at + 1}", "exec"), names)
+    record_count("folded answers run", 1)

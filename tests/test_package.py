@@ -1,0 +1,76 @@
+"""The wheel: a non-editable install holds every file of the library and imports from where it lies."""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+SOURCES = ("pyproject.toml", "requirements.txt", "README.md", "LICENSE", "NOTICE")
+IMPORT_ALL = """
+import importlib, json, pathlib, pkgutil, diffusion_lib
+modules = [m.name for m in pkgutil.walk_packages(diffusion_lib.__path__, "diffusion_lib.")]
+for name in modules:
+    if not name.endswith("__main__"):
+        importlib.import_module(name)
+print(json.dumps([diffusion_lib.__file__, diffusion_lib.__version__, len(modules)]))
+"""
+
+
+def pip(*arguments: str) -> None:
+    """Run pip without its network: what is needed is installed or at hand."""
+    command = [sys.executable, "-m", "pip", "--disable-pip-version-check", *arguments]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+@pytest.fixture(scope="module")
+def installed(tmp_path_factory) -> Path:
+    """A folder into which the wheel, built from a clean copy of the sources, is installed."""
+    work = tmp_path_factory.mktemp("wheel")
+    shutil.copytree(ROOT / "diffusion_lib", work / "src/diffusion_lib", ignore=shutil.ignore_patterns("__pycache__"))
+    for name in SOURCES:
+        shutil.copy(ROOT / name, work / "src" / name)
+    pip("wheel", "--no-build-isolation", "--no-deps", "--no-index", "-w", str(work / "dist"), str(work / "src"))
+    wheel = next((work / "dist").glob("diffusion_lib-*.whl"))
+    pip("install", "--no-deps", "--no-index", "--target", str(work / "site"), str(wheel))
+    return work / "site"
+
+
+def test_the_wheel_holds_every_file_of_the_library(installed):
+    ignore = {"__pycache__", ".ipynb_checkpoints"}
+    files = [
+        p.relative_to(ROOT) for p in (ROOT / "diffusion_lib").rglob("*") if p.is_file() and not ignore & {*p.parts}
+    ]
+    assert any(path.suffix == ".js" for path in files)
+    assert [str(path) for path in files if not (installed / path).is_file()] == []
+
+
+def test_the_wheel_imports_from_where_it_lies(installed, tmp_path):
+    environment = dict(os.environ, PYTHONPATH=os.pathsep.join([str(installed), os.environ["PYTHONPATH"]]))
+    child = subprocess.run(
+        [sys.executable, "-c", IMPORT_ALL], capture_output=True, text=True, cwd=tmp_path, env=environment, check=False
+    )
+    assert child.returncode == 0, child.stderr
+    where, version, modules = json.loads(child.stdout.splitlines()[-1])
+    assert Path(where).is_relative_to(installed)
+    assert version == "0.1.0"
+    assert modules > 10
+
+
+def test_one_list_of_requirements_and_one_of_lowest_versions():
+    """environment.yml names the same packages with the same bounds, under the names that conda-forge gives them."""
+    conda = {"pytorch-cpu": "torch", "matplotlib-base": "matplotlib"}
+    wanted = {
+        line for line in (ROOT / "requirements.txt").read_text().split() if ">=" in line and not line.startswith("#")
+    }
+    listed = [line.strip(" -\n") for line in (ROOT / "environment.yml").read_text().splitlines() if ">=" in line]
+    named = {conda.get(item.partition(">=")[0], item.partition(">=")[0]) + item[item.index(">=") :] for item in listed}
+    assert named == wanted
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())
+    assert project["tool"]["setuptools"]["dynamic"]["dependencies"] == {"file": ["requirements.txt"]}
