@@ -47,6 +47,26 @@ def require_alike(name: str, value: object, like_name: str, like: Tensor) -> Ten
     return tensor
 
 
+def require_table(name: str, value: object, shape: str, shortest: int) -> Tensor:
+    """Return a list or 1-D tensor of at least `shortest` real, finite numbers in float64 on the CPU, a copy.
+
+    Raises: TypeError (not real numbers), ValueError (another shape, NaN or infinity), which names the expected `shape`.
+    """
+    if isinstance(value, Tensor) and value.is_complex():
+        raise TypeError(f"{name}: expected real numbers, got {value.dtype}")
+    try:
+        table = torch.as_tensor(value, dtype=torch.float64).detach().to("cpu", copy=True)
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise TypeError(f"{name}: expected a table of numbers, got {type(value).__name__}") from error
+    if table.ndim != 1 or len(table) < shortest:
+        raise ValueError(f"{name}: expected shape {shape} with T at least 1, got {tuple(table.shape)}")
+    if not bool(table.isfinite().all()):
+        raise ValueError(
+            f"{name}: expected finite numbers, got NaN or infinity: {table[~table.isfinite()].tolist()[:4]}"
+        )
+    return table
+
+
 def require_time(name: str, t: int | Tensor, low: int, high: int, batch: int | None = None) -> Tensor:
     """Return integer times in low..high as an int64 CPU tensor, () or (B,); TypeError or ValueError for any others."""
     if isinstance(t, bool) or not isinstance(t, int | Tensor):

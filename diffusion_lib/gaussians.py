@@ -40,7 +40,10 @@ def kl_normal(mean_p: Tensor, variance_p: Tensor, mean_q: Tensor | float, varian
 
 
 def reparameterize(mean: Tensor, std: Tensor, eps: Tensor) -> Tensor:
-    """Return mean + std eps, a draw from N(mean, std^2) that lets gradients pass (Kingma and Welling 2014, 2.4)."""
+    """Return mean + std eps, a draw from N(mean, std^2) that lets gradients pass (Kingma and Welling 2014, 2.4).
+
+    Args: tensors that broadcast, so that one std may serve a whole picture; eps standard normal.
+    """
     return mean + std * eps
 
 
@@ -63,8 +66,9 @@ class View(NamedTuple):
 class Mixture:
     """A mixture of Gaussians: p(x) = sum_k weight_k N(x; mean_k, covariance_k) (Bishop 2006, eq. 9.7).
 
-    Args: weights (K,) positive, summing to 1 (what float32 rounds off is shared out); means (K, D);
-    covariances (K, D, D), symmetric, not negative; all kept in float64. Raises: TypeError, ValueError.
+    Args: weights (K,) positive, summing to 1; means (K, D); covariances (K, D, D), symmetric, not
+    negative; all kept in float64, the rounding errors of float32 in weights and covariances evened out.
+    Raises: TypeError, ValueError.
     """
 
     weights: Tensor
@@ -82,21 +86,23 @@ class Mixture:
         if bool((self.weights <= 0).any()) or abs(total - 1) > 1e-6:
             raise ValueError(f"weights: expected positive numbers that sum to 1, got {self.weights.tolist()}")
         object.__setattr__(self, "weights", self.weights / total)
-        if not torch.allclose(self.covariances, self.covariances.mT, rtol=1e-9, atol=1e-12):
-            asymmetry = float((self.covariances - self.covariances.mT).abs().max())
+        asymmetry = float((self.covariances - self.covariances.mT).abs().max())
+        if asymmetry > 1e-5 * float(self.covariances.abs().max()):
             raise ValueError(
                 f"covariances: expected symmetric matrices, got entries {asymmetry} from their mirror image"
             )
+        object.__setattr__(self, "covariances", (self.covariances + self.covariances.mT) / 2)
         if float(self._axes[0].min()) < -1e-9 * float(self._axes[0].max()):
             raise ValueError(f"covariances: expected no negative variance, got {float(self._axes[0].min())}")
 
     @classmethod
     def isotropic(cls, weights: Tensor, means: Tensor, std: float) -> "Mixture":
-        """Return the mixture whose components are round, with one standard deviation for all."""
-        K, D = require_data("means", means).shape
-        return cls(
-            weights, means, require_positive("std", std) ** 2 * torch.eye(D, dtype=torch.float64).expand(K, D, D)
-        )
+        """Return the mixture whose components are round, with one standard deviation for all; TypeError, ValueError."""
+        if require_data("means", means).ndim != 2:
+            raise ValueError(f"means: expected shape (K, D), got {tuple(means.shape)}")
+        K, D = means.shape
+        round_covariance = require_positive("std", std) ** 2 * torch.eye(D, dtype=torch.float64)
+        return cls(weights, means, round_covariance.expand(K, D, D))
 
     @property
     def D(self) -> int:
@@ -130,6 +136,12 @@ class Mixture:
         score = -weight * torch.einsum("bke,kde->bkd", whitened, axes)
         return View(x0.sum(1), score.sum(1), log_joint.logsumexp(-1))
 
+    def _solid(self) -> "Mixture":
+        smallest, largest = self._axes[0].amin(1), self._axes[0].amax(1)  # (K,)
+        if bool((smallest <= 1e-12 * largest).any()):
+            raise ValueError(f"covariances: expected some width along every axis, got variance {float(smallest.min())}")
+        return self
+
     def diffuse(self, signal: float, noise: float) -> "Mixture":
         """Return the density of signal x_0 + noise eps: the means shrink, the covariances shrink and widen."""
         widened = signal**2 * self.covariances + noise**2 * torch.eye(self.D, dtype=torch.float64)
@@ -137,11 +149,14 @@ class Mixture:
 
     def log_density(self, x: Tensor) -> Tensor:
         """Return log p(x) in nats, (N, D) -> (N,). Raises: ValueError for another dimension or a flat covariance."""
-        return _clean_view(self, x).log_density
+        return _clean_view(self._solid(), x).log_density
 
     def score(self, x: Tensor) -> Tensor:
-        """Return the gradient of log p at x, (N, D) -> (N, D): -sum_k p(k | x) covariance_k^-1 (x - mean_k)."""
-        return _clean_view(self, x).score
+        """Return the gradient of log p at x, (N, D) -> (N, D): -sum_k p(k | x) covariance_k^-1 (x - mean_k).
+
+        Raises: as `log_density`.
+        """
+        return _clean_view(self._solid(), x).score
 
     def sample(self, n: int, generator: torch.Generator) -> Tensor:
         """Draw n points, (n, D) float64."""
@@ -184,6 +199,7 @@ class Points:
         Every covariance is width^2 I here, so that a matrix product with the data is all it takes.
 
         Args: x (B, D) float64; signal, noise (B,) float64. Memory: (B, N), never (B, N, D).
+        Raises: ValueError where neither width nor noise is above 0: bare points have no density.
         """
         a, b = signal[:, None], noise[:, None]  # (B, 1)
         variance = a**2 * self.width**2 + b**2  # (B, 1)
@@ -267,6 +283,8 @@ def _first_weights(x: Tensor, K: int, generator: torch.Generator) -> Tensor:
     seeds = x[torch.randint(len(x), (1,), generator=generator)]
     for _ in range(K - 1):
         squared = torch.cdist(x, seeds).amin(1) ** 2  # (N,)
+        if not bool((squared > 0).any()):
+            raise ValueError(f"x: expected at least {K} distinct points, got {len(seeds)}")
         seeds = torch.cat([seeds, x[torch.multinomial(squared, 1, generator=generator)]])
     squared = torch.cdist(x, seeds) ** 2  # (N, K)
     return (-squared / squared.amin(1).mean().clamp(min=1e-12)).softmax(-1)

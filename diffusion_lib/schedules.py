@@ -7,7 +7,7 @@ from functools import cached_property
 import torch
 from torch import Tensor
 
-from diffusion_lib.arguments import require_count, require_inside, require_positive, require_time
+from diffusion_lib.arguments import require_count, require_inside, require_positive, require_table, require_time
 
 
 @dataclass(frozen=True, eq=False)
@@ -71,14 +71,7 @@ class Schedule:
 
 
 def _checked_table(alpha_bar: Sequence[float] | Tensor) -> Tensor:
-    try:
-        table = torch.as_tensor(alpha_bar, dtype=torch.float64).detach().to("cpu", copy=True)
-    except (TypeError, ValueError, RuntimeError) as error:
-        raise TypeError(f"alpha_bar: expected a table of numbers, got {type(alpha_bar).__name__}") from error
-    if table.ndim != 1 or len(table) < 2:
-        raise ValueError(f"alpha_bar: expected shape (T+1,) with T at least 1, got {tuple(table.shape)}")
-    if not bool(table.isfinite().all()):
-        raise ValueError("alpha_bar: expected finite numbers, got NaN or infinity")
+    table = require_table("alpha_bar", alpha_bar, "(T+1,)", 2)
     if float(table[0]) != 1.0:
         raise ValueError(f"alpha_bar: expected to start from 1 (no noise at time 0), got {float(table[0])}")
     if float(table[-1]) <= 0.0 or not bool((table.diff() < 0).all()):
@@ -93,12 +86,7 @@ def from_beta(beta: Sequence[float] | Tensor) -> Schedule:
 
     Args: beta (T,) for t = 1..T, each in (0, 1). Raises: TypeError, ValueError.
     """
-    try:
-        steps = torch.as_tensor(beta, dtype=torch.float64).detach().cpu()
-    except (TypeError, ValueError, RuntimeError) as error:
-        raise TypeError(f"beta: expected a table of numbers, got {type(beta).__name__}") from error
-    if steps.ndim != 1 or len(steps) < 1:
-        raise ValueError(f"beta: expected shape (T,) with T at least 1, got {tuple(steps.shape)}")
+    steps = require_table("beta", beta, "(T,)", 1)
     if not bool(((steps > 0) & (steps < 1)).all()):
         outside = steps[~((steps > 0) & (steps < 1))].tolist()
         raise ValueError(f"beta: expected every variance strictly between 0 and 1, got {outside[:4]}")

@@ -20,6 +20,7 @@ from diffusion_lib.arguments import (
     require_positive,
     require_real,
     require_steps,
+    require_table,
     require_tensor,
     require_time,
 )
@@ -40,6 +41,8 @@ def test_what_is_right_comes_back():
     assert (require_between("eta", 0, 0.0, 1.0), require_between("eta", 1.0, 0.0, 1.0)) == (0.0, 1.0)
     assert require_between("eta", np.float64(0.5), 0.0, 1.0) == 0.5
     assert require_positive("std", 1e-300) == 1e-300
+    table = require_table("beta", [1, 0.1], "(T,)", 1)
+    assert table.dtype == torch.float64 and table.tolist() == [1.0, 0.1]
     assert require_earlier(torch.tensor(1), torch.tensor([2, 3])) is None
 
 
@@ -109,6 +112,13 @@ def test_steps_come_back_as_a_list_of_ints(steps):
         (lambda: require_steps([True, False], 9), TypeError, "steps", "[True, False]"),
         (lambda: require_steps(torch.tensor([9.0, 0.0]), 9), TypeError, "steps", "[9.0, 0.0]"),
         (lambda: require_steps(["9", "0"], 9), TypeError, "steps", "['9', '0']"),
+        (lambda: require_table("beta", [1, 1j], "(T,)", 1), TypeError, "beta", "list"),
+        (lambda: require_table("beta", torch.ones(2) * 1j, "(T,)", 1), TypeError, "beta", "torch.complex64"),
+        (lambda: require_table("beta", "0.1", "(T,)", 1), TypeError, "beta", "str"),
+        (lambda: require_table("beta", 0.1, "(T,)", 1), ValueError, "beta", "()"),
+        (lambda: require_table("beta", [[0.1]], "(T,)", 1), ValueError, "beta", "(1, 1)"),
+        (lambda: require_table("beta", [], "(T,)", 1), ValueError, "beta", "(0,)"),
+        (lambda: require_table("beta", [0.1, math.nan], "(T,)", 1), ValueError, "beta", "nan"),
         (lambda: require_between("eta", 1.1, 0.0, 1.0), ValueError, "eta", "1.1"),
         (lambda: require_between("eta", -0.1, 0.0, 1.0), ValueError, "eta", "-0.1"),
         (lambda: require_between("eta", math.nan, 0.0, 1.0), ValueError, "eta", "nan"),

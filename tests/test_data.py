@@ -213,9 +213,7 @@ def test_a_damaged_file_is_refused(tmp_path, damage, message):
         read_small(tmp_path)
 
 
-@pytest.mark.parametrize(
-    "spoil", [cut, lambda packed: b"no gzip", lambda packed: packed[:10] + b"\x07" + packed[11:]]
-)
+@pytest.mark.parametrize("spoil", [cut, lambda packed: b"no gzip", lambda packed: packed[:10] + b"\x07" + packed[11:]])
 def test_a_damaged_gzip_file_is_refused(tmp_path, spoil):
     write_small(tmp_path, packed=True)
     path = tmp_path / f"{FIRST}.gz"

@@ -145,6 +145,10 @@ def size_problems(text: str) -> list[str]:
     return found
 
 
+# `_repr_mimebundle_` is its base class's; the keywords of an Explorer's three methods are its controls' names.
+KEYWORDS_OF_CONTROLS = {"_repr_mimebundle_", "choose", "figure", "description"}
+
+
 def style_problems(text: str) -> list[str]:
     """Return public functions and classes without a docstring, `**kwargs`, inheritance beyond what is agreed."""
     tree = ast.parse(text)
@@ -153,18 +157,13 @@ def style_problems(text: str) -> list[str]:
     public = public_functions(tree) + [node for node in classes if not node.name.startswith("_")]
     found += [f"{node.name} has no docstring" for node in public if not ast.get_docstring(node)]
     for node in ast.walk(tree):
-        if isinstance(node, ast.FunctionDef) and node.args.kwarg and not is_base_class_hook(node):
+        if isinstance(node, ast.FunctionDef) and node.args.kwarg and node.name not in KEYWORDS_OF_CONTROLS:
             found.append(f"{node.name} takes **{node.args.kwarg.arg}")
         if isinstance(node, ast.ClassDef):
             bases = {ast.unparse(base).split(".")[-1] for base in node.bases}
             bases -= {"Module", "AnyWidget", "Protocol", "NamedTuple"}
             found += [f"{node.name} inherits {b}" for b in sorted(bases) if not b.endswith(("Error", "Exception"))]
     return found
-
-
-def is_base_class_hook(node: ast.FunctionDef) -> bool:
-    """True for a method with `**kwargs` that a base class calls by that signature."""
-    return node.name == "_repr_mimebundle_"
 
 
 def ids(path: Path) -> str:

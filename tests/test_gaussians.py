@@ -341,6 +341,7 @@ UNSYMMETRIC = torch.tensor([[[1.0, 0.5], [0.0, 1.0]]])
         (lambda: Mixture(torch.ones(1), draw(1, 2), -torch.eye(2)[None]), "covariances", "-1.0"),
         (lambda: Mixture(torch.ones(1), draw(1, 2), UNSYMMETRIC), "covariances", "0.5"),
         (lambda: Mixture.isotropic(W, M, 0.0), "std", "0.0"),
+        (lambda: Mixture.isotropic(W, M[0], 0.1), "means", "(3,)"),
         (lambda: Mixture.isotropic(W, M, math.nan), "std", "nan"),
         (lambda: Mixture.isotropic(W, M, "1"), "std", "str"),
         (lambda: PLANE.log_density(draw(4, 3)), "x", "(4, 3)"),
@@ -365,6 +366,8 @@ UNSYMMETRIC = torch.tensor([[[1.0, 0.5], [0.0, 1.0]]])
         (lambda: fit_mixture(CLOUD, 2, None), "generator", "NoneType"),
         (lambda: fit_mixture(CLOUD, 2, seeded(), iterations=0), "iterations", "0"),
         (lambda: fit_mixture(CLOUD, 2, seeded(), floor=0.0), "floor", "0.0"),
+        (lambda: fit_mixture(torch.ones(10, 2), 2, seeded()), "x", "1"),
+        (lambda: fit_mixture(torch.eye(2).repeat(10, 1), 3, seeded()), "x", "2"),
         (lambda: fit_mixture(CLOUD[0], 2, seeded()), "x", "(2,)"),
         (lambda: fit_mixture(CLOUD * math.nan, 2, seeded()), "x", "NaN"),
         (lambda: log_normal(draw(3), 0.0, 0.0), "variance", "0.0"),
@@ -387,6 +390,15 @@ def test_weights_written_in_float32_are_shared_out():
     mixture = Mixture(torch.tensor([0.5, 0.3, 0.2]), torch.tensor(MEANS), torch.tensor(COVARIANCES))
     assert float(mixture.weights.sum()) == pytest.approx(1.0, abs=1e-15)
     assert mixture.weights.dtype == torch.float64
+
+
+def test_covariances_computed_in_float32_are_evened_out():
+    root = draw(40, 40, dtype=torch.float32)
+    covariance = torch.linalg.inv(root @ root.T + 10 * torch.eye(40))
+    assert not torch.equal(covariance, covariance.T)  # float32's rounding
+    mixture = Mixture(torch.ones(1), torch.zeros(1, 40), covariance[None])
+    assert torch.equal(mixture.covariances, mixture.covariances.mT)
+    torch.testing.assert_close(mixture.covariances[0], covariance.double(), rtol=1e-4, atol=1e-7)
 
 
 def test_bare_points_have_no_density():

@@ -85,7 +85,7 @@ def test_sliced_wasserstein_is_wasserstein_on_a_line_and_below_the_best_matching
     ("x", "y", "error", "words"),
     [
         ([1.0, 2.0], draw(3), TypeError, "x: expected a torch.Tensor, got list"),
-        (draw(3), torch.tensor([1, 2]), TypeError, "y: expected floating-point data, got torch.int64"),
+        (draw(3), torch.tensor([1, 2]), TypeError, "y: expected floating point, got torch.int64"),
         (draw(3), torch.tensor([1.0, math.nan]), ValueError, "y: expected finite numbers"),
         (draw(3, 2), draw(3), ValueError, r"x: expected a sample of numbers \(N,\) or \(N, 1\), got shape \(3, 2\)"),
         (draw(3), draw(3, 1, 1), ValueError, "y: expected a sample of numbers"),

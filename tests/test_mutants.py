@@ -27,11 +27,10 @@ def test_every_mistake_still_fits_the_library():
 def test_the_stored_table_lists_these_mutants_and_tests_that_exist():
     stored = TABLE.read_text()
     rows = [line for line in stored.splitlines() if re.match(r"\| \d+ \|", line)]
-    killers = [re.split(r"(?<!\\)\|", row)[-2].strip() for row in rows]
-    assert stored == table(ALL, [killer.replace("\\|", "|") for killer in killers]), "run `make mutants`"
+    killers = [row.split("|")[-2].strip() for row in rows]
+    assert stored == table(ALL, killers), "run `make mutants`"
     for mutant, killer in zip(ALL, killers, strict=True):
-        name = killer.split("[")[0]
-        assert f"def {name}(" in (ROOT / "tests" / f"test_{mutant.room}.py").read_text(), "run `make mutants`"
+        assert f"def {killer}(" in (ROOT / "tests" / f"test_{mutant.room}.py").read_text(), "run `make mutants`"
 
 
 @pytest.mark.parametrize("text", ["a = c\n", "a = b  # a = b\n"])
@@ -70,4 +69,4 @@ def test_a_sound_copy_passes_a_harmless_change_survives_and_a_mistake_is_found(t
     assert done.returncode == 0, done.stderr
     results = json.loads(done.stdout.splitlines()[-1])
     assert [result["code"] for result in results] == [0, 0, 1]
-    assert results[2]["killer"].startswith("test_what_is_wrong_is_named")
+    assert results[2]["killer"] == "test_what_is_wrong_is_named"

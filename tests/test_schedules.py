@@ -253,11 +253,27 @@ def test_bad_tables_are_refused(table, kind, came):
 
 
 @pytest.mark.parametrize(
-    "beta", [[0.1, 0.0], [0.1, 1.0], [0.1, -0.2], [0.1, math.nan], [], [[0.1]], 0.1, "linear", None, [0.1, 1e-17]]
+    ("beta", "came"),
+    [
+        ([0.1, 0.0], "0.0"),
+        ([0.1, 1.0], "1.0"),
+        ([0.1, -0.2], "-0.2"),
+        ([0.1, math.nan], "nan"),
+        ([], "(0,)"),
+        ([[0.1]], "(1, 1)"),
+        (0.1, "()"),
+        ("linear", "str"),
+        (None, "NoneType"),
+    ],
 )
-def test_bad_betas_are_refused(beta):
-    error = refusal(lambda: from_beta(beta))  # 1 - 1e-17 is 1: the table would not fall
-    assert str(error).startswith(("beta:", "alpha_bar:")) and "expected" in str(error)
+def test_bad_betas_are_refused(beta, came):
+    error = refusal(lambda: from_beta(beta))
+    assert names_everything(error, "beta", came), error
+
+
+def test_a_beta_below_rounding_is_refused():
+    """1 - 1e-17 is 1 in float64: the table would stand still."""
+    assert names_everything(refusal(lambda: from_beta([0.1, 1e-17])), "alpha_bar", "0.9")
 
 
 @pytest.mark.parametrize(

@@ -88,7 +88,7 @@ class FirstFailure:
 
     def pytest_runtest_logreport(self, report) -> None:
         if report.failed and not self.name:
-            self.name = report.nodeid.split("::", 1)[1]
+            self.name = report.nodeid.split("::", 1)[1].split("[")[0]
 
     def pytest_collectreport(self, report) -> None:
         if report.failed and not self.name:

@@ -77,7 +77,7 @@ def gaussian_sum(x: np.ndarray, first: np.ndarray, second: np.ndarray, total: np
     axis.plot(x, second, color=EXTRA, linewidth=2, linestyle="--", label="Y")
     axis.plot(x, total, color=INK, linewidth=2, label="X + Y, formula")
     label(axis, "value", "density")
-    axis.set(xlim=(x[0], x[-1]), ylim=(0, 1.05), xticks=[-4, -2, 0, 2, 4], yticks=[0, 0.5, 1])
+    axis.set(xlim=(x[0], x[-1]), ylim=(0, 1.4), xticks=[-4, -2, 0, 2, 4], yticks=[0, 0.5, 1])
     legend(axis, "upper right")
     return figure
 

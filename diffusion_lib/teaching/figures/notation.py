@@ -35,7 +35,7 @@ def convention(name: str, paper: str, meaning: str, t: int, numbers: Mapping[str
     for letter, value in numbers.items():
         place = _formula(figure, place, 0.095, letter, DATA)
         _write(figure, place, 0.095, f" = {value:.4g}", size=FONT + 1, color=DATA)
-        place += 0.13
+        place += 0.14
     _write(figure, LEFT, 0.035, "in every paper")
     _write(figure, _formula(figure, MIDDLE, 0.035, r"\mathrm{SNR}_t", INK), 0.035, f" = {snr:.4g}", size=FONT + 1)
     return figure

@@ -47,9 +47,9 @@ def bayes(x: np.ndarray, curves: Mapping[str, np.ndarray], x_0: float, x_t: floa
     axis.plot(x, curves["likelihood"], color=NOISE, linewidth=2, linestyle="-.", label="likelihood q(xₜ | xₜ₋₁)")
     axis.fill_between(x, curves["posterior"], color=POSTERIOR, alpha=0.4, linewidth=0, label="posterior, on the grid")
     axis.plot(x, curves["formula"], color=INK, linewidth=1.5, linestyle="--", label="posterior, by the formula")
-    for value, colour, name in ((x_0, DATA, "x₀"), (x_t, NOISE, "xₜ")):
+    for value, colour, name, side in ((x_0, DATA, "x₀", -12), (x_t, NOISE, "xₜ", 12)):
         axis.plot([value], [0], "^", color=colour, markersize=10, clip_on=False, zorder=5)
-        axis.annotate(name, (value, 0), (0, 9), textcoords="offset points", ha="center", color=colour, fontsize=FONT)
+        axis.annotate(name, (value, 0), (side, 4), textcoords="offset points", ha="center", color=colour, fontsize=FONT)
     label(axis, "xₜ₋₁", "density")
     axis.set(xlim=(x[0], x[-1]), ylim=(0, 3.3), yticks=[0, 1, 2], xticks=[-2, -1, 0, 1, 2])
     axis.legend(fontsize=FONT - 1, frameon=False, loc="upper center", ncols=2)

@@ -48,8 +48,8 @@ def back_jump(
 def circle(radius: float, angle: float, ddpm_angle: float, line: Mapping[str, np.ndarray], title: str) -> Figure:
     """Draw the circle of admissible (sigma, m sqrt(1 - alpha_bar_t)); beside it, x_s given x_t for the chosen point.
 
-    `line` holds x_t (N,), the mean (N,) and the deviation sigma of x_s given x_t, and low and high (dashed), between
-    which x_s lies whatever sigma is.
+    `line` holds x_t (N,), the mean (N,) and the deviation sigma of x_s given x_t, and box (2, 2), the corners of the
+    dashed rectangle that two deviations of x_t and of x_s fill whatever sigma is.
     """
     figure, (left, right) = new_figure(6.6, 3.1, 2)
     turn = np.linspace(0, np.pi / 2, 100)
@@ -73,8 +73,8 @@ def _band(axis: Axes, line: Mapping[str, np.ndarray]) -> None:
     low, high = line["mean"] - 2 * line["sigma"], line["mean"] + 2 * line["sigma"]
     axis.fill_between(line["x_t"], low, high, color=POSTERIOR, alpha=0.35, linewidth=0)
     axis.plot(line["x_t"], line["mean"], color=POSTERIOR, linewidth=2)
-    axis.axhline(float(line["low"]), color=INK, linestyle="--", linewidth=1)
-    axis.axhline(float(line["high"]), color=INK, linestyle="--", linewidth=1)
+    (left, low), (right, high) = line["box"]
+    axis.plot([left, right, right, left, left], [low, low, high, high, low], color=INK, linestyle="--", linewidth=1)
     label(axis, "$x_t$", "$x_s$", r"$x_s$ given $x_t$ (band: $\pm 2\sigma$)")
     axis.set(xlim=(line["x_t"][0], line["x_t"][-1]), ylim=(-3.2, 4.2), xticks=[-2, 0, 2], yticks=[-2, 0, 2, 4])
 
@@ -154,7 +154,7 @@ def euler(sigma: np.ndarray, path: np.ndarray, polygons: Mapping[str, tuple[np.n
         names = [name] + [None] * (x.shape[1] - 1)
         axis.plot(at, x, color=colour, marker=marker, markersize=4, linewidth=1.2, label=names)
     label(axis, r"noise level $\sigma$ (time runs to the left)", r"$\tilde x$", "")
-    axis.set(xlim=(0, 3), ylim=(-4, 4))
+    axis.set(xlim=(0, 2), ylim=(-2.2, 2.2))
     legend(axis, "upper left")
     return figure
 

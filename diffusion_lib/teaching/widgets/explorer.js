@@ -17,6 +17,7 @@ const EXPLORER_CSS = `
 .diffusion-explorer .explorer-note { grid-column: 1 / -1; margin: 0; font-size: 12px; opacity: .8; }
 .diffusion-explorer .explorer-picture { position: relative; overflow: hidden; background: #fff; border-radius: 4px; transition: opacity .15s; }
 .diffusion-explorer .explorer-picture[aria-busy=true] { opacity: .55; }
+.diffusion-explorer .explorer-picture > div { position: absolute; inset: 0; }
 .diffusion-explorer .explorer-picture img { position: absolute; left: 0; top: 0; max-width: none; height: auto; margin: 0; padding: 0; }
 `;
 

@@ -10,7 +10,6 @@ from diffusion_lib.teaching.widgets.explorer import Control, Explorer
 
 X = torch.linspace(-5, 6.5, 231, dtype=torch.float64)
 MEANS = (-1.0, 2.0)
-SIGMAS = (0.4, 0.6, 0.8, 1.2)
 
 
 def gaussian_sum_explorer() -> Explorer:
@@ -33,5 +32,8 @@ def gaussian_sum_explorer() -> Explorer:
             f"deviation {float(total.std()):.2f}; the rule says {math.hypot(sigma_x, sigma_y):.2f}."
         )
 
-    names = (("sigma_x", "deviation of X", 0.6), ("sigma_y", "deviation of Y", 0.8))
-    return Explorer(draw, describe, [Control(name, text, SIGMAS, default) for name, text, default in names])
+    controls = [
+        Control("sigma_x", "deviation of X", (0.3, 0.6, 1.2), 0.6),
+        Control("sigma_y", "deviation of Y", (0.4, 0.8, 1.6), 0.8),
+    ]
+    return Explorer(draw, describe, controls)

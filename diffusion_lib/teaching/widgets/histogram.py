@@ -45,7 +45,7 @@ def histogram_explorer() -> Explorer:
         )
 
     controls = [
-        Control("t", "time t", TIMES, 0, "t = {}"),
+        Control("t", "time t", TIMES, 100, "t = {}"),
         Control("data", "data", tuple(densities)),
         Control("schedule", "schedule", tuple(schedules), kind="live"),
     ]

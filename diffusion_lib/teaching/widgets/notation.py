@@ -31,10 +31,10 @@ def convention_explorer() -> Explorer:
         return convention(paper, c.paper, c.meaning, t, shown, float(snr[t]))
 
     def describe(t: int, paper: str) -> str:
-        words = ", ".join(f"{plain(latex)} = {value:.3g}" for latex, value in numbers(paper, t).items())
+        words = ", ".join(f"{plain(latex)} = {value:.4g}" for latex, value in numbers(paper, t).items())
         return (
-            f"{paper} at t = {t}: {words}; its picture is {scales[paper][t]:.3g} times DDPM's, "
-            f"and the signal-to-noise ratio is {snr[t]:.3g}, as in every paper."
+            f"{paper} at t = {t}: {words}; its picture is {scales[paper][t]:.4g} times DDPM's, "
+            f"and the signal-to-noise ratio is {snr[t]:.4g}, as in every paper."
         )
 
     times = (1, 10, 100, 250, 500, 750, 1000)

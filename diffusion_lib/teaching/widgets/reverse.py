@@ -33,8 +33,8 @@ def reverse_variance_explorer() -> Explorer:
             f"{values}; the posterior variance is {lower:.3f} of beta_t at t = 10."
         )
 
-    values = (0.0, 0.0001, 0.001, 0.01, 0.1, 0.5, 1.0, 2.0, 4.0)
-    return Explorer(draw, describe, [Control("variance", "data variance", values, 0.01, "variance {}")])
+    values = (0.0, 0.0001, 0.0003, 0.001, 0.003, 0.01, 0.1, 1.0, 4.0)
+    return Explorer(draw, describe, [Control("variance", "data variance", values, 0.0003, "variance {}")])
 
 
 ONE_SHOT_TIMES = (1, 50, 100, 150, 200, 250, 300, 400, 500, 700, 1000)
@@ -45,7 +45,7 @@ def one_shot_explorer() -> Explorer:
     schedule, data = linear(), digits()
     denoise = ExactDenoiser(schedule, Points(data.train))
     gain = (1 / schedule.snr[1:]).sqrt().numpy()
-    places = {label: int((data.train_labels == label).nonzero()[3]) for label in (0, 3, 8)}
+    places = {label: int((data.train_labels == label).nonzero()[0]) for label in (0, 3, 8)}
     eps = torch.randn(1, 1, 8, 8, generator=torch.Generator().manual_seed(10), dtype=torch.float64)
 
     def pictures(t, digit):

@@ -66,8 +66,10 @@ def circle_explorer() -> Explorer:
     def draw(angle, s):
         radius, sigma, m, k = point(angle, s)
         ddpm_sigma = float(posterior_coefficients(alpha_bar[s], alpha_bar[500])[2].sqrt())
-        x_t, mean = np.linspace(-2.5, 3.0, 60), float(alpha_bar[s].sqrt())
-        line = {"x_t": x_t, "mean": k + m * x_t, "sigma": sigma, "low": mean - 2 * radius, "high": mean + 2 * radius}
+        x_t = np.linspace(-2.5, 3.0, 60)
+        means, spreads = alpha_bar[[500, s]].sqrt(), (1 - alpha_bar[[500, s]]).sqrt()  # of x_t and x_s given x_0 = 1
+        box = torch.stack([means - 2 * spreads, means + 2 * spreads]).numpy()
+        line = {"x_t": x_t, "mean": k + m * x_t, "sigma": sigma, "box": box}
         title = f"t = 500, s = {s}: k = {k:.2f}, m = {m:.2f}"
         return figures.circle(radius, math.radians(angle), math.asin(ddpm_sigma / radius), line, title)
 
