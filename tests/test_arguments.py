@@ -68,6 +68,21 @@ def test_steps_come_back_as_a_list_of_ints(steps):
     assert require_steps([5, 3], 9) == [5, 3]  # neither T nor 0 has to be in it
 
 
+@pytest.mark.parametrize("dtype", [torch.float16, torch.float32, torch.float64, torch.int64])
+def test_tables_come_back_as_a_float64_copy(dtype):
+    given = torch.tensor([1, 0.5, 0.25]).to(dtype)
+    table = require_table("beta", given, "(T,)", 1)
+    assert table.dtype == torch.float64 and torch.equal(table, given.double())
+    given += 1
+    assert float(table[0]) == 1.0
+    assert not require_table("beta", torch.ones(2, requires_grad=True), "(T,)", 1).requires_grad
+
+
+def test_a_list_keeps_all_its_digits():
+    assert require_table("beta", [0.1, 0.2], "(T,)", 1).tolist() == [0.1, 0.2]
+    assert require_table("beta", np.array([0.1, 0.2]), "(T,)", 1).tolist() == [0.1, 0.2]
+
+
 @pytest.mark.parametrize(
     ("call", "kind", "name", "came"),
     [
@@ -85,6 +100,8 @@ def test_steps_come_back_as_a_list_of_ints(steps):
         (lambda: require_alike("y", LIKE.double(), "x", LIKE), TypeError, "y", "torch.float64"),
         (lambda: require_alike("y", LIKE.to("meta"), "x", LIKE), ValueError, "y", "meta"),
         (lambda: require_alike("y", 1.0, "x", LIKE), TypeError, "y", "float"),
+        (lambda: require_table("beta", None, "(T,)", 1), TypeError, "beta", "NoneType"),
+        (lambda: require_table("beta", [0.1, math.inf], "(T,)", 1), ValueError, "beta", "inf"),
         (lambda: require_time("t", 11, 1, 10), ValueError, "t", "11"),
         (lambda: require_time("t", 0, 1, 10), ValueError, "t", "0"),
         (lambda: require_time("t", 5.0, 1, 10), TypeError, "t", "5.0"),

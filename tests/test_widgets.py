@@ -34,13 +34,13 @@ def draw(t, word="one", size=1.0, own=None, inches=(1.5, 1.0)):
         raise ValueError("data: expected a PNG or JPEG picture")
     figure = Figure(figsize=inches, dpi=80)
     axes = figure.add_axes((0, 0, 1, 1))
-    axes.bar([0, 1, 2], [t + 1, {"one": 1, "two": 4}[word], 3 * size if own is None else len(own)])
+    axes.bar([0, 1, 2], [t + 1, {"one": 1, "two": 4}[word], 3 * size if own is None else len(own)], color=(0, t / 4, 1))
     axes.set(ylim=(0, 10))
     return figure
 
 
 def describe(t, word="one", size=1.0, own=None):
-    return f"It's {word} & {t} < {size:.1f}, {'a ramp' if own is None else len(own)}."
+    return f'It\'s "{word}" & {t} < {size:.1f}, {"a ramp" if own is None else len(own)}.'
 
 
 def explorer(*controls, draw=draw, describe=describe):
@@ -177,7 +177,7 @@ def test_twin_is_always_the_same_and_asks_nothing_of_the_network(full):
     assert "http" not in text and " id=" not in text and "import" not in text
     figure, image = Page(text).tags[:2]
     assert json.loads(figure[1]["data-explorer"]) == full.spec
-    assert image[0] == "img" and image[1]["alt"] == describe(1) == "It's one & 1 < 1.0, a ramp."
+    assert image[0] == "img" and image[1]["alt"] == describe(1) == 'It\'s "one" & 1 < 1.0, a ramp.'
 
 
 def test_first_picture_is_the_default_frame(full):
@@ -200,7 +200,7 @@ def test_output_carries_the_widget_the_twin_and_a_text_without_addresses(full):
     assert set(data) == {"application/vnd.jupyter.widget-view+json", "text/html", "text/plain"}
     assert data["text/html"] == full.html()
     labels = "time t, word, size, your own picture"
-    assert data["text/plain"] == repr(full) == f"Explorer ({labels}). It's one & 1 < 1.0, a ramp."
+    assert data["text/plain"] == repr(full) == f'Explorer ({labels}). It\'s "one" & 1 < 1.0, a ramp.'
 
 
 def test_browser_gets_no_formula(full):
@@ -247,9 +247,9 @@ def test_live_control_draws_the_sheet_anew_the_present_frame_first(live):
 def test_upload_arrives_from_the_browser_in_one_message(live):
     index = live.index | {"own": 1}
     live.set_state({"index": index, "upload": memoryview(b"four")})
-    assert live.value("own") == b"four" and live.live["texts"][2] == "It's one & 2 < 1.0, 4."
+    assert live.value("own") == b"four" and live.live["texts"][2] == 'It\'s "one" & 2 < 1.0, 4.'
     live.set_state({"index": index | {"own": 2}, "upload": memoryview(b"seven..")})
-    assert live.live["texts"][0] == "It's one & 0 < 1.0, 7."
+    assert live.live["texts"][0] == 'It\'s "one" & 0 < 1.0, 7.'
     live.choose(own=None)
     assert live.value("own") is None
 
@@ -258,7 +258,13 @@ def test_a_bad_upload_gives_a_message_and_the_next_one_works(live):
     live.choose(own=b"bad")
     assert live.live == {"key": "0,0,1", "message": "data: expected a PNG or JPEG picture"}
     live.choose(own=b"good")
-    assert live.live["texts"][0] == "It's one & 0 < 1.0, 4."
+    assert live.live["texts"][0] == 'It\'s "one" & 0 < 1.0, 4.'
+
+
+def test_every_picture_from_python_is_drawn_anew(live):
+    for own in (b"four", None, b"seven.."):
+        live.choose(own=own)
+    assert live.live["texts"][0].endswith(", 7.")
 
 
 def test_any_other_exception_is_not_swallowed(live):

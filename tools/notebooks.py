@@ -44,6 +44,7 @@ def kernel_environment(threads: int, home: str) -> dict[str, str]:
     names = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
     path = os.pathsep.join(filter(None, [str(OFFLINE), os.environ.get("PYTHONPATH", "")]))
     env = dict(os.environ, PYTHONPATH=path, TQDM_DISABLE="1", IPYTHONDIR=home, **dict.fromkeys(names, str(threads)))
+    env["OMP_WAIT_POLICY"] = "PASSIVE"  # on a busy machine, threads that spin while they wait cost minutes
     env.pop("MPLBACKEND", None)
     return env
 

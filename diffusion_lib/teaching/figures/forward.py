@@ -64,6 +64,7 @@ def chain(steps: int = 4) -> Figure:
             axis.annotate("", (k + 0.75, 0), (k + 0.25, 0), arrowprops={"arrowstyle": "-|>", "color": GREY})
         if k < steps - 2:
             axis.text(k + 0.5, 0.35, f"$q(x_{k + 1}|x_{k})$", ha="center", fontsize=FONT)
+    axis.text(steps - 0.5, 0.35, "$q(x_T|x_{T-1})$", ha="center", fontsize=FONT)
     axis.set(xlim=(-0.4, steps + 0.4), ylim=(-0.6, 0.8))
     axis.axis("off")
     return figure

@@ -14,11 +14,11 @@ DASHES = ("-", "--", "-.", ":", (0, (5, 1, 1, 1, 1, 1)), "-", "--")  # a second 
 
 def schedules(tables: Mapping[str, np.ndarray]) -> Figure:
     """Draw each table of alpha_bar (T+1,) and its log SNR, over t / T."""
-    figure, (left, right) = new_figure(6.8, 2.7, 2)
+    figure, (left, right) = new_figure(6.4, 2.5, 2)
     for (name, table), colour, dash in zip(tables.items(), CYCLE, DASHES, strict=False):
         share = np.arange(len(table)) / (len(table) - 1)
-        left.plot(share, table, color=colour, linestyle=dash, linewidth=2, label=name)
-        right.plot(share[1:], np.log(table[1:] / (1 - table[1:])), color=colour, linestyle=dash, linewidth=2)
+        left.plot(share, table, color=colour, linestyle=dash, linewidth=1.8, label=name)
+        right.plot(share[1:], np.log(table[1:] / (1 - table[1:])), color=colour, linestyle=dash, linewidth=1.8)
     label(left, "t / T", "", r"signal share of the variance, $\bar\alpha_t$")
     label(right, "t / T", "", "log SNR (0: as much signal as noise)")
     right.axhline(0, color=GREY, linewidth=1)
@@ -55,7 +55,7 @@ def terminal_and_return(
     bars(right, draws, x, "came back")
     right.plot(x, density, color=DATA, linewidth=2, label="data")
     label(right, "x", "density", f"the way back: W1 to the data {distance:.2f}")
-    right.set(xlim=(x[0], x[-1]), ylim=(0, 2.0))
+    right.set(xlim=(x[0], x[-1]), ylim=(0, 2.6))
     legend(right, "upper right")
     return figure
 
@@ -69,7 +69,7 @@ def entropy_and_kl(times: np.ndarray, entropy: np.ndarray, divergence: np.ndarra
     left.set(ylim=(-0.2, 2.4))
     right.plot(times, divergence, color=MODEL, linewidth=2)
     label(right, "time t", "nats", "KL to N(0, 1): falls, always")
-    right.set(ylim=(-0.05, 1.3))
+    right.set(ylim=(-0.05, 1.7))
     return figure
 
 

@@ -1,6 +1,4 @@
 // One explorer: a row for each control and a picture below. All pictures were drawn by Python; this only chooses one.
-// root: an empty <figure>, or one that holds the first picture. spec: what Python made (see explorer.py).
-// kernel: null where none runs (exported pages); otherwise {index, live, send, listen, shrink} (see live.js).
 
 const EXPLORER_CSS = `
 .diffusion-explorer { margin: 8px 0; font-size: 14px; line-height: 20px; }
@@ -21,120 +19,135 @@ const EXPLORER_CSS = `
 .diffusion-explorer .explorer-picture img { position: absolute; left: 0; top: 0; max-width: none; height: auto; margin: 0; padding: 0; }
 `;
 
-function explorer(root, spec, kernel) {
-  const make = (tag, parent, attributes = {}) => {
-    const node = document.createElement(tag);
-    for (const [name, value] of Object.entries(attributes)) node.setAttribute(name, value);
-    return parent.appendChild(node);
-  };
-  let index = { ...(kernel ? kernel.index() : Object.fromEntries(spec.controls.map((control) => [control.name, control.start]))) };
-  const [frame, ...others] = spec.controls.map((control) => control.name);
-  const key = () => others.map((name) => index[name]).join(",");
+function make(tag, parent, attributes = {}) {
+  const node = document.createElement(tag);
+  for (const [name, value] of Object.entries(attributes)) node.setAttribute(name, value);
+  return parent.appendChild(node);
+}
 
+// The three kinds of row. Each returns its input and a function that brings it up to date.
+
+function sliderRow(row, control, attributes, choose) {
+  const input = make("input", row, { type: "range", min: 0, max: control.texts.length - 1, step: 1, ...attributes });
+  const text = make("span", row, { "aria-hidden": "true" });
+  input.addEventListener("input", () => choose(Number(input.value)));
+  return [input, (place, description) => {
+    input.value = place;
+    text.textContent = control.texts[place];
+    input.setAttribute("aria-valuetext", control.texts[place]);
+    input.setAttribute("aria-description", description);
+  }];
+}
+
+function listRow(row, control, attributes, choose) {
+  const input = make("select", row, attributes);
+  for (const text of control.texts) make("option", input).textContent = text;
+  make("span", row);
+  input.addEventListener("change", () => choose(input.selectedIndex));
+  return [input, (place, description) => {
+    input.selectedIndex = place;
+    input.setAttribute("aria-description", description);
+  }];
+}
+
+function fileRow(row, control, attributes, choose, kernel, complain) {
+  const input = make("input", row, { type: "file", accept: "image/png,image/jpeg", ...attributes });
+  const back = make("button", make("span", row), { type: "button", "data-lm-suppress-shortcuts": "true" });
+  back.textContent = "take it away";
+  back.addEventListener("click", () => { input.value = ""; choose(0); });
+  input.addEventListener("change", async () => {
+    if (!input.files.length) return;
+    try {
+      choose(Date.now(), await kernel.shrink(input.files[0])); // a number that no earlier upload had
+    } catch (error) {
+      complain(error.message);
+    }
+  });
+  return [input, (place) => { back.style.visibility = place ? "visible" : "hidden"; }];
+}
+
+// The window through which one frame is seen. A sheet has a pane: its first cell, the background, and over it the cell of
+// the frame, which is only moved. Panes are kept once decoded, so that a key press decodes nothing.
+function stage(picture, whenReady) {
+  const panes = new Map();
+  const paneOf = (block) => {
+    if (!panes.has(block.sheet)) {
+      const pane = document.createElement("div");
+      const layers = [0, 1].map(() => make("img", pane, { alt: "", decoding: "sync", src: block.sheet }));
+      panes.set(block.sheet, pane);
+      Promise.allSettled(layers.map((layer) => layer.decode())).then(() => { pane.dataset.ready = "yes"; whenReady(); });
+    }
+    return panes.get(block.sheet);
+  };
+  const lay = (block, k) => {
+    const pane = paneOf(block);
+    if (!pane.dataset.ready) return;
+    const [cell, cells] = [k + 1, block.texts.length + 1];
+    const across = Math.ceil(Math.sqrt(cells)), down = Math.ceil(cells / across);
+    const [back, front] = pane.children;
+    back.style.width = front.style.width = `${100 * across}%`;
+    front.style.transform = `translate(${-100 * (cell % across) / across}%, ${-100 * Math.floor(cell / across) / down}%)`;
+    front.alt = block.texts[k];
+    if (picture.firstChild !== pane) picture.replaceChildren(pane);
+  };
+  return { prepare: paneOf, lay };
+}
+
+// root: an empty <figure>, or one that holds the first picture. spec: what Python made (see explorer.py).
+// kernel: null where none runs (exported pages); otherwise {index, live, send, listen, shrink} (see live.js).
+function explorer(root, spec, kernel) {
   const first = root.querySelector("img");
   root.replaceChildren();
   root.classList.add("diffusion-explorer");
   make("style", root).textContent = EXPLORER_CSS;
   const panel = make("div", root, { class: "explorer-controls", style: `width:${Math.max(400, spec.width)}px` });
-  const picture = make("div", root, { class: "explorer-picture", style: `width:${spec.width}px;aspect-ratio:${spec.width}/${spec.height}` });
+  const size = `width:${spec.width}px;aspect-ratio:${spec.width}/${spec.height}`;
+  const picture = make("div", root, { class: "explorer-picture", style: size });
   if (first) picture.append(first);
 
-  // One pane for each sheet: its first cell, the background, and over it the cell of the frame, which is only moved
-  // behind the window `picture`. Panes are kept once decoded, so that a key press decodes nothing.
-  const panes = new Map();
-  const paneOf = (block) => {
-    if (!panes.has(block.sheet)) {
-      const pane = document.createElement("div");
-      const layers = ["", " "].map((alt) => make("img", pane, { alt, decoding: "sync", src: block.sheet }));
-      panes.set(block.sheet, pane);
-      Promise.allSettled(layers.map((layer) => layer.decode())).then(() => { pane.dataset.ready = "yes"; show(); });
-    }
-    return panes.get(block.sheet);
-  };
-  const lay = (pane, block, k) => {
-    const cells = block.texts.length + 1;
-    const across = Math.ceil(Math.sqrt(cells));
-    const down = Math.ceil(cells / across);
-    const [, layer] = pane.children;
-    for (const each of pane.children) each.style.width = `${100 * across}%`;
-    layer.style.transform = `translate(${-100 * ((k + 1) % across) / across}%, ${-100 * Math.floor((k + 1) / across) / down}%)`;
-    layer.alt = block.texts[k];
-    if (picture.firstChild !== pane) picture.replaceChildren(pane);
-  };
+  let index = kernel ? kernel.index() : Object.fromEntries(spec.controls.map((control) => [control.name, control.start]));
+  let complaint = ""; // about a file that never reached Python
+  const [frame, ...others] = spec.controls.map((control) => control.name);
   const chosen = () => {
-    const live = kernel ? kernel.live() : {};
-    const block = spec.sheets[key()] || (live.key === key() && live.sheet ? live : null);
-    const k = block ? index[frame] - block.first : -1;
-    return block && k >= 0 && k < block.texts.length ? [block, k] : [null, k];
+    const key = others.map((name) => index[name]).join(",");
+    if (spec.sheets[key]) return spec.sheets[key];
+    return kernel && kernel.live().key === key ? kernel.live() : {};
   };
   const show = () => {
-    const [block, k] = chosen();
-    const refusal = kernel && kernel.live().key === key() ? kernel.live().message || "" : "";
-    picture.setAttribute("aria-busy", String(!block && !refusal));
-    if (note.dataset.from !== "browser") note.textContent = refusal;
-    for (const update of updates) update(block ? block.texts[k] : "");
-    if (block && paneOf(block).dataset.ready) lay(paneOf(block), block, k);
+    const { sheet, first, texts, message } = chosen();
+    const k = index[frame] - first;
+    const found = sheet && k >= 0 && k < texts.length;
+    picture.setAttribute("aria-busy", String(!found && !message));
+    note.textContent = complaint || message || "";
+    for (const [name, update] of updates) update(index[name], found ? texts[k] : "");
+    if (found) scene.lay({ sheet, texts }, k);
   };
-  const choose = (name, value, upload) => {
-    index = { ...index, [name]: value };
-    note.dataset.from = "";
+  const choose = (name, place, upload) => {
+    index = { ...index, [name]: place };
+    complaint = "";
     show();
     if (kernel) kernel.send(index, upload);
   };
+  const complain = (text) => { complaint = text; show(); };
 
-  const updates = [];
-  for (const control of spec.controls) {
+  const build = { range: sliderRow, select: listRow, picture: fileRow };
+  const updates = spec.controls.map((control) => {
     const row = make("label", panel);
     make("span", row).textContent = control.label;
-    const shared = { "aria-label": control.label, "data-lm-suppress-shortcuts": "true", "data-control": control.name };
-    const enabled = kernel || !control.live;
-    let input;
-    if (control.form === "range") {
-      input = make("input", row, { type: "range", min: 0, max: control.texts.length - 1, step: 1, ...shared });
-      const text = make("span", row, { "aria-hidden": "true" });
-      updates.push((description) => {
-        input.value = index[control.name];
-        text.textContent = control.texts[index[control.name]];
-        input.setAttribute("aria-valuetext", text.textContent);
-        input.setAttribute("aria-description", description);
-      });
-      input.addEventListener("input", () => choose(control.name, Number(input.value)));
-    } else if (control.form === "select") {
-      input = make("select", row, shared);
-      for (const text of control.texts) make("option", input).textContent = text;
-      make("span", row);
-      updates.push((description) => {
-        input.selectedIndex = index[control.name];
-        input.setAttribute("aria-description", description);
-      });
-      input.addEventListener("change", () => choose(control.name, input.selectedIndex));
-    } else {
-      input = make("input", row, { type: "file", accept: "image/png,image/jpeg", ...shared });
-      const back = make("button", make("span", row), { type: "button", "data-lm-suppress-shortcuts": "true" });
-      back.textContent = "take it away";
-      updates.push(() => { back.style.visibility = index[control.name] ? "visible" : "hidden"; });
-      back.addEventListener("click", () => { input.value = ""; choose(control.name, 0); });
-      let uploads = 0;
-      input.addEventListener("change", async () => {
-        if (!input.files.length) return;
-        try {
-          choose(control.name, Math.max(uploads, index[control.name]) + 1, await kernel.shrink(input.files[0]));
-          uploads = index[control.name];
-        } catch (error) {
-          note.dataset.from = "browser";
-          note.textContent = error.message;
-        }
-      });
-    }
-    input.disabled = !enabled;
-  }
+    const attributes = { "aria-label": control.label, "data-lm-suppress-shortcuts": "true", "data-control": control.name };
+    const pick = (place, upload) => choose(control.name, place, upload);
+    const [input, update] = build[control.form](row, control, attributes, pick, kernel, complain);
+    input.disabled = control.live && !kernel;
+    return [control.name, update];
+  });
   if (!kernel && spec.controls.some((control) => control.live)) {
     make("p", panel, { class: "explorer-note" }).textContent =
-      "The greyed control needs a running kernel: run this cell in JupyterLab to use it.";
+      "What is greyed needs a running kernel: run this cell in JupyterLab.";
   }
   const note = make("p", panel, { class: "explorer-note", role: "status", "aria-live": "polite" });
 
-  for (const block of Object.values(spec.sheets)) paneOf(block);
-  if (kernel) kernel.listen(() => { index = { ...kernel.index() }; show(); });
+  const scene = stage(picture, show);
+  for (const block of Object.values(spec.sheets)) scene.prepare(block);
+  if (kernel) kernel.listen(() => { index = kernel.index(); show(); });
   show();
 }

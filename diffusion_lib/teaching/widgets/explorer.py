@@ -101,6 +101,7 @@ class Explorer(anywidget.AnyWidget):
     def __init__(self, draw: Callable[..., Figure], describe: Callable[..., str], controls: Sequence[Control]) -> None:
         _check(controls)
         self.controls, self._draw, self._describe = tuple(controls), draw, describe
+        self._uploads = itertools.count(1)  # pictures chosen from Python; a browser's have far larger numbers
         self._model = draw(**self.defaults())
         self._still = frames.still(frames.rasterise(self._model))
         height, width = frames.rasterise(self._model).shape[:2]
@@ -131,7 +132,7 @@ class Explorer(anywidget.AnyWidget):
         for name, value in values.items():
             control = self._control(name)
             if control.kind == PICTURE and value is not None:
-                self.upload, index[name] = value, index[name] + 1
+                self.upload, index[name] = value, next(self._uploads)
             else:
                 index[name] = control.place(value)
         self.index = index

@@ -20,7 +20,7 @@ def one_peak(mean: float, std: float) -> Mixture:
 
 def histogram_explorer() -> Explorer:
     """4,000 draws of x_t, the exact density q(x_t) and the normal it tends to, for three densities (lesson 09)."""
-    densities = {"two peaks": bimodal(), "one narrow peak": one_peak(1.5, 0.4), "one wide peak": one_peak(0.0, 2.0)}
+    densities = {"two peaks": bimodal(), "one narrow peak": one_peak(-1.5, 0.4), "one wide peak": one_peak(0.0, 2.0)}
     schedules = {"linear": linear(), "cosine": cosine()}
     generator = torch.Generator().manual_seed(9)
     starts = {name: density.sample(4000, generator) for name, density in densities.items()}

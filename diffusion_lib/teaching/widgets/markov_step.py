@@ -38,7 +38,7 @@ def markov_step_explorer() -> Explorer:
 
     def draw(steps, beta):
         left_over = float(schedules[beta].alpha_bar[steps])
-        title = rf"{steps} steps of variance {beta}: $\bar\alpha_T$ = {left_over:.2g}"
+        title = rf"T = {steps}, step variance {beta}: $\bar\alpha_T$ = {left_over:.2g}"
         x_t = walks[beta][steps - 1][:, 0]
         return histogram(X.numpy(), x_t.numpy(), density(steps, beta).numpy(), normal.numpy(), title)
 
@@ -47,7 +47,7 @@ def markov_step_explorer() -> Explorer:
         kl = float(torch.trapezoid(now * (now / normal).log(), X))
         left_over = float(schedules[beta].alpha_bar[steps])
         return (
-            f"After {steps} steps of variance {beta}, alpha_bar is {left_over:.2g} and the "
+            f"At T = {steps} with steps of variance {beta}, alpha_bar is {left_over:.2g} and the "
             f"KL divergence of the density to the standard normal is {kl:.2g} nats."
         )
 

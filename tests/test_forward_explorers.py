@@ -1,0 +1,96 @@
+"""Lesson 09's explorers against routes of their own: the library's sampler, exact sums, plain numpy."""
+
+import re
+from math import fsum, log1p
+
+import numpy as np
+import pytest
+import torch
+
+from diffusion_lib.denoisers import ExactDenoiser
+from diffusion_lib.metrics import wasserstein
+from diffusion_lib.samplers import ddpm, final
+from diffusion_lib.schedules import constant, from_beta, su
+from diffusion_lib.teaching.figures.forward import noise_bars
+from diffusion_lib.teaching.widgets import entropy_explorer, gaussian_sum_explorer, histogram_explorer
+from diffusion_lib.teaching.widgets.markov_step import walk
+from diffusion_lib.teaching.widgets.terminal import SLOPES, STEPS, bounds, mostly_paper, way_back
+
+
+def numbers(text):
+    """Return the numbers of a description."""
+    return [float(found.replace(",", "")) for found in re.findall(r"-?\d[\d,]*\.?\d*(?:e-?\d+)?", text)]
+
+
+@pytest.mark.parametrize("slope", SLOPES)
+@pytest.mark.parametrize("T", STEPS)
+def test_bounds_hold_and_are_sums_over_the_steps(T, slope):
+    least, most = (float(end) for end in bounds(torch.tensor(T), slope))
+    betas = [slope * t / T for t in range(1, T + 1)]
+    lost = -fsum(log1p(-beta) for beta in betas)
+    assert least == pytest.approx(fsum(betas), rel=1e-6)
+    assert most - least == pytest.approx(fsum(beta**2 for beta in betas) / (2 * (1 - slope)), rel=1e-4)
+    assert least < lost <= most
+
+
+@pytest.mark.parametrize(("T", "slope"), [(10, 0.02), (30, 0.1), (30, 0.4)])
+def test_way_back_lands_where_the_librarys_sampler_does(T, slope):
+    data, schedule, n = mostly_paper(), su(T, slope), 20_000
+    truth = data.sample(50_000, torch.Generator().manual_seed(0))
+    ours = way_back(data, truth, T, slope, n)
+    generator = torch.Generator().manual_seed(1)
+    start = torch.randn(n, 1, generator=generator, dtype=torch.float64)
+    theirs = final(ddpm(ExactDenoiser(schedule, data), schedule, start, range(T, -1, -1), generator=generator))
+    assert float(wasserstein(torch.from_numpy(ours.draws), theirs)) < 0.04
+    assert ours.distance == pytest.approx(float(wasserstein(theirs, truth)), abs=0.04)
+    assert ours.lost == pytest.approx(-fsum(log1p(-slope * t / T) for t in range(1, T + 1)))
+
+
+def test_walk_takes_every_step_with_noise_of_its_own():
+    start = torch.full((50_000,), 2.0, dtype=torch.float64)
+    states = list(walk(from_beta([0.1, 0.2, 0.4]), start, torch.Generator().manual_seed(0)))
+    assert len(states) == 3
+    kept = 0.9 * 0.8 * 0.6
+    assert float(states[-1].mean()) == pytest.approx(2 * kept**0.5, abs=0.02)
+    assert float(states[-1].var()) == pytest.approx(1 - kept, abs=0.03)
+
+
+def test_histogram_says_the_divergence_of_the_exact_density():
+    alpha_bar = np.prod(1 - np.linspace(1e-4, 0.02, 1000)[:100])
+    x = np.linspace(-9, 9, 20_001)
+    variance = alpha_bar * 0.04 + 1 - alpha_bar
+    peaks = [np.exp(-((x - side * alpha_bar**0.5) ** 2) / (2 * variance)) for side in (-1, 1)]
+    density = sum(peaks) / 2 / np.sqrt(2 * np.pi * variance)
+    kl = np.trapezoid(density * (np.log(density) + x**2 / 2 + np.log(2 * np.pi) / 2), x)
+    said = numbers(histogram_explorer().description(t=100))
+    assert said[-1] == pytest.approx(kl, rel=0.02)
+    assert said[2] == pytest.approx((alpha_bar * 1.04 + 1 - alpha_bar) ** 0.5, abs=0.03)
+
+
+@pytest.mark.parametrize("variance", [0.1, 1.0, 6.0])
+def test_entropy_explorer_says_what_a_normal_distribution_has(variance):
+    said = numbers(entropy_explorer().description(variance=variance))
+    normal = torch.distributions.Normal(0.0, variance**0.5)
+    prior = torch.distributions.Normal(0.0, 1.0)
+    assert said[1] == pytest.approx(float(normal.entropy()), abs=0.006)
+    assert said[2] == pytest.approx(float(prior.entropy()), abs=0.006)
+    assert said[3] == pytest.approx(float(torch.distributions.kl_divergence(normal, prior)), abs=0.006)
+
+
+def test_deviations_of_a_sum_are_the_hypotenuse():
+    explorer = gaussian_sum_explorer()
+    simulated, rule = numbers(explorer.description(sigma_x=1.2, sigma_y=1.6))[-2:]
+    assert rule == 2.0
+    assert simulated == pytest.approx(2.0, abs=0.05)
+
+
+def test_every_column_of_the_noise_bars_reaches_one():
+    alpha_bar = constant(5, 0.2).alpha_bar.numpy()
+    t, i = np.arange(6)[:, None], np.arange(1, 6)
+    shares = np.where(t >= i, 0.8 ** np.maximum(t - i, 0) * 0.2, 0)
+    (axes,) = noise_bars(alpha_bar, shares).axes
+    tops = {}
+    for bar in axes.patches:
+        x = round(bar.get_x() + bar.get_width() / 2)
+        tops[x] = max(tops.get(x, 0), bar.get_y() + bar.get_height())
+    assert tops == pytest.approx(dict.fromkeys(range(6), 1.0))
