@@ -22,9 +22,9 @@ from oracles import (
 )
 
 from diffusion_lib import samplers
-from diffusion_lib.denoisers import Clipped, ExactDenoiser, LearnedDenoiser
+from diffusion_lib.denoisers import Clipped, ExactDenoiser
 from diffusion_lib.gaussians import Mixture, Points
-from diffusion_lib.process import X0
+from diffusion_lib.process import Prediction
 from diffusion_lib.samplers import Step, ddim, ddim_invert, ddpm, dpmpp_2m, final
 from diffusion_lib.schedules import Schedule, cosine, linear, log_snr_steps, scaled_linear, uniform_steps
 
@@ -43,7 +43,13 @@ DATA = Mixture(
 
 def bounded(schedule):
     """A denoiser with |x0| < 1 that depends on x and t and has no formula in common with any sampler."""
-    return LearnedDenoiser(schedule, lambda x, t: torch.tanh(1.3 * x.flip(-1) - 0.2 * x + 0.001 * t[:, None]), X0)
+    a, b = schedule.alpha_bar.sqrt()[:, None], (1 - schedule.alpha_bar).sqrt()[:, None]
+
+    def denoise(x, t):
+        x0 = torch.tanh(1.3 * x.flip(-1) - 0.2 * x + 0.001 * float(torch.as_tensor(t).max()))
+        return Prediction(x0, (x - a[t].to(x) * x0) / b[t].to(x))
+
+    return denoise
 
 
 def pairs(trajectory, x):
@@ -464,7 +470,7 @@ def test_arguments_are_checked_and_coefficients_computed_once_a_call(name, monke
     for function in (samplers.posterior_coefficients, samplers.require_steps, samplers.require_data, Schedule.at):
         owner = Schedule if function is Schedule.at else samplers
         monkeypatch.setattr(owner, function.__name__, counted(function))
-    list(SAMPLERS[name](lambda x, t: samplers.Prediction(x, x), linear(), draw(2, 2), range(1000, -1, -1)))
+    list(SAMPLERS[name](lambda x, t: Prediction(x, x), linear(), draw(2, 2), range(1000, -1, -1)))
     assert calls.pop("at", 0) <= 2  # the table is not read at each of the 1,000 steps
     assert calls["require_steps"] == calls["require_data"] == 1
     assert calls.get("posterior_coefficients", 0) == (1 if "dd" in name and "invert" not in name else 0)
@@ -532,9 +538,7 @@ def test_ddpm_without_a_generator_is_refused():
 @pytest.mark.parametrize("sampler", SAMPLERS)
 def test_a_denoiser_that_answers_in_another_form_is_refused(sampler, prediction, name, came):
     error = refusal(
-        lambda: final(
-            SAMPLERS[sampler](lambda x, t: samplers.Prediction(*prediction(x)), linear(10), draw(2, 2), [10, 0])
-        )
+        lambda: final(SAMPLERS[sampler](lambda x, t: Prediction(*prediction(x)), linear(10), draw(2, 2), [10, 0]))
     )
     assert names_everything(error, name, came), error
 

@@ -69,16 +69,16 @@ def sheet(frames: Sequence[np.ndarray]) -> str:
         seen = (frame != base).any(-1) if k else np.full((height, width), True)
         cell = np.dstack([frame, np.uint8(255) * seen]) * seen[..., None]  # (H, W, 4)
         page.paste(Image.fromarray(cell.astype(np.uint8)), (k % across * width, k // across * height))
-    return _uri(page, "webp", lossless=True, quality=75, method=4)
+    return _uri(page, "webp", {"lossless": True, "quality": 75, "method": 4})
 
 
 def still(frame: np.ndarray) -> str:
     """Return one frame (H, W, 3) as a data URI of a palette PNG, which every viewer of notebooks shows."""
     picture = Image.fromarray(frame).quantize(LEVELS, dither=Image.Dither.NONE)
-    return _uri(picture, "png", optimize=True)
+    return _uri(picture, "png", {"optimize": True})
 
 
-def _uri(picture: Image.Image, form: str, **options) -> str:
+def _uri(picture: Image.Image, form: str, options: dict) -> str:
     buffer = io.BytesIO()
     picture.save(buffer, form, **options)
     return f"data:image/{form};base64,{base64.b64encode(buffer.getvalue()).decode()}"
