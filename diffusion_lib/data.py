@@ -316,7 +316,7 @@ def _refusing(expected: str) -> Iterator[None]:
     except Image.DecompressionBombError as error:
         raise ValueError(f"{TOO_LARGE}; please make the picture smaller first ({error})") from error
     except Exception as error:
-        raise ValueError(f"data: expected {expected} ({error})") from error
+        raise ValueError(f"data: expected {expected}") from error
 
 
 def _grey_on_white(image: Image.Image) -> Image.Image:
