@@ -202,7 +202,8 @@ def alt_text(figure: Locator) -> str:
 
 
 def controls(figure: Locator) -> list[Locator]:
-    """Return the controls of an explorer that can be used here, in order."""
+    """Return the controls of an explorer that can be used here, in order, once it has drawn itself."""
+    wait_until_drawn(figure)
     enabled = figure.locator("[data-control]:enabled")
     return [enabled.nth(k) for k in range(enabled.count())]
 
