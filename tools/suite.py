@@ -2,7 +2,7 @@
 
 1. tests/: units, oracles, structure of the notebooks, on two workers of one thread each.
 2. notebooks/: strict nbval under ONE thread (their outputs were stored from two) with the network blocked.
-3. tests/: the browser tests, one after the other, because they measure time.
+3. tests/: the browser tests, one after the other: a browser, a server and a kernel fill two cores.
 """
 
 import collections
