@@ -135,6 +135,25 @@ def require_count(name: str, value: int, low: int = 1, high: int | None = None) 
     return value
 
 
+def require_labels(labels: object, classes: int, batch: int) -> None:
+    """Labels (batch,) in 0..classes where there are classes, none where there are not; TypeError or ValueError else."""
+    if classes == 0:
+        if labels is not None:
+            raise ValueError("labels: expected None (this network was built without classes), got labels")
+        return
+    if labels is None:
+        raise ValueError(f"labels: expected a tensor ({batch},) in 0..{classes} ({classes}: no label), got None")
+    tensor = require_tensor("labels", labels)
+    if tensor.dtype not in INTEGER_DTYPES[3:]:
+        raise TypeError(f"labels: expected int32 or int64, got {tensor.dtype}")
+    if tuple(tensor.shape) != (batch,):
+        raise ValueError(f"labels: expected shape ({batch},), got {tuple(tensor.shape)}")
+    if batch and not 0 <= int(tensor.min()) <= int(tensor.max()) <= classes:
+        raise ValueError(
+            f"labels: expected 0..{classes} ({classes}: no label), got {int(tensor.min())}..{int(tensor.max())}"
+        )
+
+
 def require_generator(generator: object) -> torch.Generator:
     """Return `generator` if it is a torch.Generator on the CPU; TypeError or ValueError otherwise."""
     if not isinstance(generator, torch.Generator):

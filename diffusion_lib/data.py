@@ -267,6 +267,29 @@ def _idx(name: str, content: bytes) -> Tensor:
     return torch.frombuffer(bytearray(content[start:]), dtype=torch.uint8).reshape(shape)
 
 
+def pad(pictures: Tensor, size: int, value: float = -1.0) -> Tensor:
+    """Return pictures (N, C, H, W) with an even border of `value` (paper), (N, C, size, size): 28 x 28 to 32 x 32.
+
+    Raises: ValueError for pictures that are larger or not centred by whole pixels.
+    """
+    H, W = require_data("pictures", pictures).shape[-2:]
+    if H != W or size < H or (size - H) % 2:
+        raise ValueError(f"size: expected {H} plus an even border around {H} x {W} pictures, got {size}")
+    return torch.nn.functional.pad(pictures, [(size - H) // 2] * 4, value=value)
+
+
+def crop(pictures: Tensor, size: int) -> Tensor:
+    """Return the middle of pictures (N, C, H, W), (N, C, size, size): what `pad` added is taken away.
+
+    Raises: ValueError for pictures that are smaller or not centred by whole pixels.
+    """
+    H, W = require_data("pictures", pictures).shape[-2:]
+    if H != W or size > H or (H - size) % 2 or size < 1:
+        raise ValueError(f"size: expected {H} less an even border of {H} x {W} pictures, got {size}")
+    border = (H - size) // 2
+    return pictures[..., border : H - border, border : W - border]
+
+
 # ---- pictures from readers ----
 
 MAX_PIXELS = 40_000_000  # a decoded picture of this size takes half a gigabyte

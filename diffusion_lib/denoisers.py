@@ -92,3 +92,22 @@ class Clipped:
     def __call__(self, x_t: Tensor, t: int | Tensor) -> Prediction:
         """Return the clipped x_0 and the eps that goes with it. Args and errors: those of the wrapped denoiser."""
         return X0.solve(self.schedule, x_t, self.denoise(x_t, t).x0.clamp(self.low, self.high), t)
+
+
+class Guided:
+    """Classifier-free guidance: past the labelled prediction, away from the unlabelled one.
+
+    eps = eps_unlabelled + scale (eps_labelled - eps_unlabelled), and x_0 likewise (Ho and Salimans 2022, eq. 6, whose w
+    is scale - 1): 0 ignores the label, 1 is no guidance. Both are weighted sums with weights that add up to 1, so
+    x_t = signal_rate x0 + noise_rate eps still holds.
+    """
+
+    def __init__(self, labelled: Denoiser, unlabelled: Denoiser, scale: float) -> None:
+        self.labelled = labelled
+        self.unlabelled = unlabelled
+        self.scale = require_between("scale", scale, 0.0, math.inf)
+
+    def __call__(self, x_t: Tensor, t: int | Tensor) -> Prediction:
+        """Return the guided x_0 and eps. Args and errors: those of the wrapped denoisers."""
+        with_label, without = self.labelled(x_t, t), self.unlabelled(x_t, t)
+        return Prediction(*(u + self.scale * (c - u) for c, u in zip(with_label, without, strict=True)))

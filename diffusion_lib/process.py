@@ -117,3 +117,4 @@ def _v_solve(schedule: Schedule, x_t: Tensor, output: Tensor, t: int | Tensor) -
 EPS = Parameterization(_eps_target, _eps_solve)
 X0 = Parameterization(_x0_target, _x0_solve)
 V = Parameterization(_v_target, _v_solve)
+PARAMETERIZATIONS = {"eps": EPS, "x0": X0, "v": V}  # by the names that files and command lines use

@@ -128,6 +128,10 @@ def cosine(T: int = 1000, s: float = 0.008) -> Schedule:
     return from_beta((1 - f[1:] / f[:-1]).clamp(max=0.999))  # without the clip the last step would keep nothing
 
 
+# by the names that files and command lines use
+SCHEDULES = {"linear": linear, "scaled_linear": scaled_linear, "constant": constant, "su": su, "cosine": cosine}
+
+
 def uniform_steps(schedule: Schedule, n: int) -> Tensor:
     """Return n times spread evenly from T to 1, then 0: the times at which a sampler of n evaluations stops.
 

@@ -188,7 +188,8 @@ def test_everything_public_is_explained(path):
 
 
 def test_the_library_can_be_read_in_an_afternoon(record_count):
-    counted = [path for path in FILES if room_of(path) != "teaching.figures"]
+    """`teaching/`, figures and sliders by topic, stands outside: it grows with every lesson, the library does not."""
+    counted = [path for path in FILES if not room_of(path).startswith("teaching")]
     total = sum(len(code_lines(path.read_text(encoding="utf-8"))) for path in counted)
     record_count("lines of library code", total)
     assert total <= 2000

@@ -1,0 +1,275 @@
+"""The command line: `python -m diffusion_lib train | sample | download`; `--help` after each says what it takes.
+
+Several processes train one model under PyTorch's own launcher:
+    torchrun --standalone --nproc-per-node 2 -m diffusion_lib train ...
+"""
+
+import argparse
+import json
+import os
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import asdict
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import torch
+import torch.distributed as dist
+from PIL import Image
+from safetensors.torch import save
+from torch import Tensor, nn
+from tqdm.auto import tqdm
+
+from diffusion_lib import __version__, data, losses, pretrained, training
+from diffusion_lib.denoisers import Clipped
+from diffusion_lib.models.unet import UNet, UNetConfig
+from diffusion_lib.process import PARAMETERIZATIONS
+from diffusion_lib.samplers import ddim, final
+from diffusion_lib.schedules import SCHEDULES, Schedule, uniform_steps
+
+CHECKPOINT, WEIGHTS, METRICS = "checkpoint.safetensors", "weights.safetensors", "metrics.jsonl"
+DTYPES = {"float32": torch.float32, "bf16": torch.float32, "float64": torch.float64}
+ERRORS = (ValueError, TypeError, OSError, data.DataError, pretrained.WeightsError)
+ERRORS += (training.TrainingError, training.CheckpointError)
+
+
+def arguments() -> argparse.ArgumentParser:
+    """Return the parser of the three commands."""
+    parser = argparse.ArgumentParser(prog="python -m diffusion_lib", description=__doc__.splitlines()[0])
+    commands = parser.add_subparsers(dest="command", required=True)
+    add_training(commands.add_parser("train", help="train a U-Net on digits or MNIST"))
+    sample = commands.add_parser("sample", help="draw digits from shipped weights, or from a run's, into a PNG")
+    sample.add_argument("weights", help="mnist, digits, or the path of a weights.safetensors")
+    sample.add_argument("--out", type=Path, default=Path("samples.png"))
+    sample.add_argument("--steps", type=int, default=50, help="DDIM steps")
+    sample.add_argument("--scale", type=float, default=1.0, help="guidance; 1 is none")
+    sample.add_argument("--seed", type=int, default=0)
+    download = commands.add_parser("download", help="fetch MNIST into the cache, once")
+    download.add_argument("--cache", type=Path)
+    return parser
+
+
+def add_training(train: argparse.ArgumentParser) -> None:
+    """Add the options of `train`."""
+    train.add_argument("--data", choices=("digits", "mnist"), default="digits")
+    train.add_argument("--folder", help="folder of MNIST's four files; downloaded where it is not given")
+    train.add_argument(
+        "--out", type=Path, required=True, help="the run's folder: checkpoint, metrics, samples, weights"
+    )
+    train.add_argument("--resume", action="store_true", help="go on from the checkpoint in --out")
+    train.add_argument("--width", type=int, default=32)
+    train.add_argument("--mults", type=int, nargs="+", default=[1, 2, 2])
+    train.add_argument("--blocks", type=int, default=2)
+    train.add_argument(
+        "--attention-at", type=int, nargs="*", help="sides with attention; by default the lowest stage's"
+    )
+    train.add_argument("--schedule", choices=tuple(SCHEDULES), default="linear")
+    train.add_argument("--predict", choices=tuple(PARAMETERIZATIONS), default="eps", help="what the network answers")
+    train.add_argument("--drop", type=float, default=0.1, help="share of labels replaced by `no label`")
+    train.add_argument("--batch", type=int, default=64, help="examples a step, over all processes together")
+    train.add_argument("--steps", type=int, default=8000)
+    train.add_argument("--lr", type=float, default=4e-4)
+    train.add_argument("--warmup", type=int, default=200)
+    train.add_argument("--ema", type=float, default=0.999)
+    train.add_argument("--clip", type=float, default=1.0)
+    train.add_argument("--seed", type=int, default=0)
+    train.add_argument("--precision", choices=("auto", *DTYPES), default="auto", help="auto: bf16 where it is fast")
+    for name, default in {"save": 250, "log": 50, "sample": 1000}.items():
+        train.add_argument(f"--{name}-every", type=int, default=default, help="steps")
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command; return the exit status: 0, 1 after an error (said in one line), 130 after Ctrl-C."""
+    options = arguments().parse_args(argv)
+    try:
+        {"train": train, "sample": sample, "download": download}[options.command](options)
+    except ERRORS as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print("interrupted: --resume goes on from the last checkpoint", file=sys.stderr)
+        return 130
+    finally:
+        if dist.is_initialized():
+            dist.destroy_process_group()
+    return 0
+
+
+# ---- train ----
+
+
+def train(options: argparse.Namespace) -> None:
+    """Train, with a checkpoint, metrics and pictures in `options.out` as it goes. Raises: one of ERRORS."""
+    device = join_processes()
+    precision = chosen_precision(options.precision, device)
+    pictures, labels = training_data(options.data, options.folder)
+    pictures = pictures.to(DTYPES[precision])
+    unet = unet_config(options, pictures)
+    config = training.TrainingConfig(
+        steps=options.steps, lr=options.lr, warmup=options.warmup, ema=options.ema, clip=options.clip,
+        seed=options.seed, bf16=precision == "bf16",
+    )  # fmt: skip
+    schedule = SCHEDULES[options.schedule]()
+    model = UNet(unet, seed=options.seed).to(device, DTYPES[precision])
+    trainer = training.Trainer(model, config)
+    about = {"unet": json.loads(json.dumps(asdict(unet))), "data": options.data, "predict": options.predict}
+    about |= {"schedule": options.schedule, "batch": options.batch, "drop": options.drop, "precision": precision}
+    draw = losses.denoising_draw(pictures, schedule, options.batch, labels, options.drop)
+    start(options, trainer, about)
+    run(options, trainer, draw, partial(picture_loss, schedule, options.predict), about)
+
+
+def picture_loss(
+    schedule: Schedule, predict: str, model: nn.Module, x0: Tensor, t: Tensor, eps: Tensor, labels: Tensor
+) -> Tensor:
+    """Return each picture's denoising loss, (B,), for a network that takes labels."""
+    return losses.denoising_loss(schedule, partial(model, labels=labels), x0, t, eps, PARAMETERIZATIONS[predict])
+
+
+def training_data(name: str, folder: str | None) -> tuple[Tensor, Tensor]:
+    """Return the training pictures, as the network sees them, and their labels."""
+    if name == "mnist":
+        found = data.mnist(folder)
+        return data.pad(found.train, 32), found.train_labels
+    found = data.digits(16)
+    return found.train, found.train_labels
+
+
+def unet_config(options: argparse.Namespace, pictures: Tensor) -> UNetConfig:
+    """Return the network's configuration for these pictures."""
+    size = pictures.shape[-1]
+    attention_at = options.attention_at
+    if attention_at is None:
+        attention_at = [size // 2 ** (len(options.mults) - 1)]
+    return UNetConfig(
+        channels=pictures.shape[1], image_size=size, width=options.width, mults=tuple(options.mults),
+        blocks=options.blocks, attention_at=tuple(attention_at), classes=10,
+    )  # fmt: skip
+
+
+def join_processes() -> torch.device:
+    """Join the group that torchrun started, if one did, and return this process's device."""
+    cuda = torch.cuda.is_available()
+    if "RANK" in os.environ and not dist.is_initialized():
+        dist.init_process_group("nccl" if cuda else "gloo")
+    return torch.device("cuda", int(os.environ.get("LOCAL_RANK", 0))) if cuda else torch.device("cpu")
+
+
+def chosen_precision(name: str, device: torch.device) -> str:
+    """Return the precision to compute in; auto is bf16 where the machine has instructions for it, else float32."""
+    if name != "auto":
+        return name
+    if device.type == "cuda":
+        return "bf16" if torch.cuda.is_bf16_supported(including_emulation=False) else "float32"
+    fast = getattr(torch.cpu, "_is_avx512_bf16_supported", lambda: False)  # no public name for it yet
+    return "bf16" if fast() else "float32"
+
+
+def leads() -> bool:
+    """Return whether this process is the one that writes and prints."""
+    return not dist.is_initialized() or dist.get_rank() == 0
+
+
+def start(options: argparse.Namespace, trainer: training.Trainer, about: dict) -> None:
+    """Make the run's folder, or take up the run that is in it. Raises: FileExistsError for a run not asked for."""
+    for name in ("save_every", "log_every", "sample_every"):
+        training.require_count(name, getattr(options, name))
+    options.out.mkdir(parents=True, exist_ok=True)
+    checkpoint = options.out / CHECKPOINT
+    if options.resume and checkpoint.exists():
+        training.load_checkpoint(checkpoint, trainer, about)
+    elif checkpoint.exists():
+        raise FileExistsError(
+            f"{options.out}: holds a run already; add --resume to go on with it, or name another --out"
+        )
+    if leads():
+        keep_metrics(options.out / METRICS, trainer.step)
+        print(f"{options.out}: {'resumed after' if trainer.step else 'begun at'} step {trainer.step}", flush=True)
+
+
+def keep_metrics(path: Path, step: int) -> None:
+    """Drop the lines after `step`: they belong to steps that will be taken again."""
+    lines = path.read_text().splitlines(keepends=True) if path.exists() else []
+    kept = [line for line in lines if line.endswith("\n") and json.loads(line)["step"] <= step]
+    training.write_atomically(path, "".join(kept).encode())
+
+
+def run(
+    options: argparse.Namespace, trainer: training.Trainer, draw: training.Draw, loss: training.Loss, about: dict
+) -> None:
+    """Take the steps that are left and write down what a reader wants to see of them."""
+    recent: list[float] = []
+    bar = tqdm(total=options.steps, initial=trainer.step, unit="step", disable=None if leads() else True)
+    since = time.perf_counter()
+    for step in trainer.train(draw, loss):
+        recent.append(step.loss)
+        bar.update()
+        last = step.step == options.steps
+        if leads() and (step.step % options.log_every == 0 or last):
+            speed = len(recent) * options.batch / (time.perf_counter() - since)
+            mean = sum(recent) / len(recent)
+            bar.set_postfix_str(f"loss {mean:.4f}, {speed:.0f} images/s")
+            line = {"step": step.step, "loss": mean, "norm": step.norm, "lr": step.lr, "images_per_s": round(speed, 1)}
+            with (options.out / METRICS).open("a") as file:
+                file.write(json.dumps(line) + "\n")
+            recent, since = [], time.perf_counter()
+        if leads() and (step.step % options.save_every == 0 or last):
+            training.save_checkpoint(options.out / CHECKPOINT, trainer, about)
+            save_weights(options.out / WEIGHTS, trainer, about)
+        if leads() and (step.step % options.sample_every == 0 or last):
+            network = pretrained.load_weights(save_weights(options.out / WEIGHTS, trainer, about))
+            save_grid(options.out / f"samples_{step.step:06d}.png", sampled(network))
+    bar.close()
+
+
+def save_weights(path: Path, trainer: training.Trainer, about: dict) -> Path:
+    """Write the averaged weights in half precision, with all that is needed to use them; return the path."""
+    half = {name: tensor.to("cpu", torch.float16).contiguous() for name, tensor in trainer.ema.items()}
+    run = {**about, "training": asdict(trainer.config), "step": trainer.step, "version": __version__}
+    metadata = {"format": pretrained.FORMAT, "run": json.dumps(run, sort_keys=True)}
+    training.write_atomically(path, save(half, metadata))
+    return path
+
+
+# ---- sample ----
+
+
+def sampled(network: pretrained.Pretrained, steps: int = 25, scale: float = 1.0, seed: int = 0) -> Tensor:
+    """Return eight pictures of each label, (80, C, H, W), by DDIM from one seed."""
+    config, schedule = network.model.config, network.schedule
+    labels = torch.arange(10).repeat(8)  # (80,) a row of all ten, eight times
+    noise = torch.randn(80, config.channels, config.image_size, config.image_size, generator=seeded(seed))
+    denoise = Clipped(schedule, network.denoiser(labels, scale))
+    with torch.inference_mode():
+        return final(ddim(denoise, schedule, noise, uniform_steps(schedule, steps)))
+
+
+def seeded(seed: int) -> torch.Generator:
+    """Return a generator that starts from a seed."""
+    return torch.Generator().manual_seed(seed)
+
+
+def save_grid(path: Path, pictures: Tensor, columns: int = 10) -> None:
+    """Write pictures (N, 1, H, W) in [-1, 1] as one PNG, row by row."""
+    rows = [torch.cat(list(row[:, 0]), dim=1) for row in pictures.split(columns)]  # (H, columns W) each
+    grey = torch.cat(rows).mul(-127.5).add(127.5).round().clamp(0, 255)  # ink is dark
+    Image.fromarray(grey.to(torch.uint8).numpy().astype(np.uint8)).save(path)
+
+
+def sample(options: argparse.Namespace) -> None:
+    """Draw ten digits, eight times, into a PNG. Raises: one of ERRORS."""
+    shipped = options.weights in pretrained.SHA256
+    network = pretrained.pretrained(options.weights) if shipped else pretrained.load_weights(Path(options.weights))
+    save_grid(options.out, sampled(network, options.steps, options.scale, options.seed))
+
+
+def download(options: argparse.Namespace) -> None:
+    """Fetch MNIST into the cache. Raises: DataError."""
+    found = data.mnist(cache=options.cache)
+    print(f"MNIST: {len(found.train):,} training and {len(found.test):,} test pictures are there")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,75 @@
+"""What is minimised: the denoising loss in any parameterization and weighting, and the variational bound."""
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+from diffusion_lib.arguments import require_between, require_count, require_data, require_time
+from diffusion_lib.process import EPS, Parameterization, q_sample
+from diffusion_lib.schedules import Schedule
+
+# How much the squared error of x_0 counts at each time: (schedule, t (B,)) -> (B,)
+Weighting = Callable[[Schedule, Tensor], Tensor]
+
+
+def denoising_loss(
+    schedule: Schedule,
+    model: Callable[[Tensor, Tensor], Tensor],
+    x0: Tensor,
+    t: int | Tensor,
+    eps: Tensor,
+    parameterization: Parameterization = EPS,
+    weighting: Weighting | None = None,
+) -> Tensor:
+    """Return how wrong the network is about each picture, noised to its time t.
+
+    Without a weighting: the mean squared error of the network's own target over the D numbers of a picture; for EPS
+    that is L_simple (Ho et al. 2020, eq. 14). With one: weighting(t) times the mean squared error of x_0.
+
+    Args: model(x_t, t) -> (B, *D); x0, eps (B, *D) alike; t in 1..T, int or (B,). Returns: (B,).
+    Raises: TypeError, ValueError.
+    """
+    times = require_time("t", t, 1, schedule.T, len(require_data("x0", x0))).expand(len(x0))
+    x_t = q_sample(schedule, x0, times, eps)
+    output = model(x_t, times.to(x0.device))
+    if weighting is None:
+        return mean_square(output - parameterization.target(schedule, x0, eps, times))
+    error = mean_square(parameterization.solve(schedule, x_t, output, times).x0 - x0)
+    return weighting(schedule, times).to(error) * error
+
+
+def mean_square(error: Tensor) -> Tensor:
+    """Return the mean over everything but the batch, (B, *D) -> (B,)."""
+    return error.square().flatten(1).mean(1)
+
+
+def denoising_draw(
+    x0: Tensor, schedule: Schedule, batch: int, labels: Tensor | None = None, drop: float = 0.1
+) -> Callable[[torch.Generator], tuple[Tensor, ...]]:
+    """Return the random half of Algorithm 1 (Ho et al. 2020): a function that draws a batch for `denoising_loss`.
+
+    It draws `batch` different pictures, their times from 1..T, their noise and, with labels, which labels are replaced
+    by "no label" (the number after the largest) so that guidance can learn both (Ho and Salimans 2022, Algorithm 1).
+
+    Args: x0 (N, *D), the data; labels int64 (N,); drop, the share of labels replaced. Returns: generator -> x0
+    (batch, *D), t (batch,), eps (batch, *D) and, with labels, labels (batch,).
+    Raises: TypeError, ValueError (an empty data set, a batch larger than it, labels that are not one a picture).
+    """
+    if len(require_data("x0", x0)) == 0:
+        raise ValueError("x0: expected at least one example, got an empty data set")
+    require_count("batch", batch, 1, len(x0)), require_between("drop", drop, 0.0, 1.0)
+    if labels is not None and labels.shape != x0.shape[:1]:
+        raise ValueError(f"labels: expected shape ({len(x0)},), got {tuple(labels.shape)}")
+    no_label = None if labels is None else int(labels.max()) + 1
+
+    def draw(generator: torch.Generator) -> tuple[Tensor, ...]:
+        chosen = torch.randperm(len(x0), generator=generator)[:batch]
+        t = torch.randint(1, schedule.T + 1, (batch,), generator=generator)
+        eps = torch.randn(batch, *x0.shape[1:], generator=generator, dtype=x0.dtype)
+        if labels is None:
+            return x0[chosen], t, eps
+        dropped = torch.rand(batch, generator=generator) < drop
+        return x0[chosen], t, eps, labels[chosen].masked_fill(dropped, no_label)
+
+    return draw

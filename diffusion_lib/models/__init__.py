@@ -1,0 +1,1 @@
+"""Everything with weights: the parts that networks are built from, and the networks."""

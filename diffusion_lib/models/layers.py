@@ -1,0 +1,113 @@
+"""The parts that the U-Net is built from: time embedding, residual block, self-attention, down and up."""
+
+import math
+
+import torch
+from torch import Tensor, nn
+
+
+def sinusoidal(t: Tensor, width: int) -> Tensor:
+    """Write each time as `width` numbers between -1 and 1: cosines, then sines, from fast to slow.
+
+    Entry i of each half turns at frequency 10000^(-2i / width) (Vaswani et al. 2017, section 3.5; Ho et al. 2020,
+    appendix B): near times differ in the fast entries, far times in the slow ones.
+
+    Args: t (B,); width, even. Returns: (B, width), float64.
+    """
+    half = width // 2
+    frequency = torch.exp(-math.log(10000) / half * torch.arange(half, dtype=torch.float64, device=t.device))
+    angle = t[:, None].double() * frequency  # (B, half)
+    return torch.cat([angle.cos(), angle.sin()], dim=1)
+
+
+class TimeEmbedding(nn.Module):
+    """The sinusoidal numbers of t, mixed by two linear maps into a vector that every residual block reads."""
+
+    def __init__(self, width: int, embedding: int) -> None:
+        super().__init__()
+        self.width = width
+        self.expand = nn.Linear(width, embedding)
+        self.mix = nn.Linear(embedding, embedding)
+
+    def forward(self, t: Tensor) -> Tensor:
+        """Return the embedding of t, (B,) -> (B, embedding)."""
+        return self.mix(nn.functional.silu(self.expand(sinusoidal(t, self.width).to(self.expand.weight))))
+
+
+class ResBlock(nn.Module):
+    """x + f(x, time): twice norm, SiLU, convolution, with the time's vector added in between (Ho et al., appendix B).
+
+    The last convolution starts at zero, so that a new block passes x on unchanged.
+    """
+
+    def __init__(self, c_in: int, c_out: int, embedding: int, groups: int) -> None:
+        super().__init__()
+        self.norm_in = nn.GroupNorm(groups, c_in)
+        self.conv_in = nn.Conv2d(c_in, c_out, 3, padding=1)
+        self.time = nn.Linear(embedding, c_out)
+        self.norm_out = nn.GroupNorm(groups, c_out)
+        self.conv_out = zeroed(nn.Conv2d(c_out, c_out, 3, padding=1))
+        self.shortcut = nn.Conv2d(c_in, c_out, 1) if c_in != c_out else nn.Identity()
+
+    def forward(self, x: Tensor, emb: Tensor) -> Tensor:
+        """Return the block's output, (B, c_in, H, W) and (B, embedding) -> (B, c_out, H, W)."""
+        h = self.conv_in(nn.functional.silu(self.norm_in(x)))
+        h = h + self.time(nn.functional.silu(emb))[:, :, None, None]
+        h = self.conv_out(nn.functional.silu(self.norm_out(h)))
+        return self.shortcut(x) + h
+
+
+class SelfAttention(nn.Module):
+    """x + attention: every pixel looks at every other and takes a weighted mean of what it finds there.
+
+    softmax(q k^T / sqrt(C / heads)) v (Vaswani et al. 2017, eq. 1), with the pixels as the sequence. A convolution of
+    size 1 is the same linear map at each pixel; the last one starts at zero.
+    """
+
+    def __init__(self, channels: int, heads: int, groups: int) -> None:
+        super().__init__()
+        self.heads = heads
+        self.norm = nn.GroupNorm(groups, channels)
+        self.qkv = nn.Conv2d(channels, 3 * channels, 1)
+        self.out = zeroed(nn.Conv2d(channels, channels, 1))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return x plus what attention found, (B, C, H, W) -> (B, C, H, W)."""
+        B, C, H, W = x.shape
+        qkv = self.qkv(self.norm(x)).permute(0, 2, 3, 1)  # (B, H, W, 3C)
+        q, k, v = qkv.reshape(B, H * W, 3, self.heads, C // self.heads).permute(
+            2, 0, 3, 1, 4
+        )  # (B, heads, HW, C/heads)
+        weights = (q @ k.transpose(-1, -2) / math.sqrt(C // self.heads)).softmax(-1)  # (B, heads, HW, HW)
+        found = (weights @ v).permute(0, 2, 1, 3).reshape(B, H, W, C).permute(0, 3, 1, 2)  # (B, C, H, W)
+        return x + self.out(found)
+
+
+class Down(nn.Module):
+    """Halve the picture's side: a convolution that looks at every second pixel."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(channels, channels, 3, stride=2, padding=1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return the smaller picture, (B, C, H, W) -> (B, C, H/2, W/2)."""
+        return self.conv(x)
+
+
+class Up(nn.Module):
+    """Double the picture's side: repeat each pixel, then smooth by a convolution (no checkerboard pattern)."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(channels, channels, 3, padding=1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return the larger picture, (B, C, H, W) -> (B, C, 2H, 2W)."""
+        return self.conv(nn.functional.interpolate(x, scale_factor=2.0, mode="nearest"))
+
+
+def zeroed(layer: nn.Conv2d) -> nn.Conv2d:
+    """Return the layer with weights and bias set to zero."""
+    nn.init.zeros_(layer.weight), nn.init.zeros_(layer.bias)
+    return layer

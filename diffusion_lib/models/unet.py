@@ -1,0 +1,180 @@
+"""The U-Net of DDPM: a picture and a time in, a picture of the same shape out (Ho et al. 2020, appendix B)."""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from diffusion_lib.arguments import require_count, require_labels, require_real, require_time
+from diffusion_lib.models.layers import Down, ResBlock, SelfAttention, TimeEmbedding, Up, zeroed
+
+
+@dataclass(frozen=True)
+class UNetConfig:
+    """What a U-Net is made of. Stage i works at side image_size / 2^i with width * mults[i] channels.
+
+    Raises: TypeError, ValueError, at once, for numbers that do not fit together.
+    """
+
+    channels: int = 1  # of the picture
+    image_size: int = 32
+    width: int = 32
+    mults: tuple[int, ...] = (1, 2, 2)
+    blocks: int = 2  # residual blocks a stage on the way down; one more on the way up, for the stage's input
+    attention_at: tuple[int, ...] = (8,)  # sides of the stages with attention; the middle always has it
+    groups: int = 8
+    heads: int = 1
+    classes: int = 0  # labels 0..classes-1, and `classes` itself for "no label"; 0: the network takes no labels
+    skips: bool = True  # these three exist for lesson 12's ablations
+    time: bool = True
+    attention: bool = True
+
+    def __post_init__(self) -> None:
+        for name in ("channels", "image_size", "width", "blocks", "groups", "heads"):
+            require_count(name, getattr(self, name))
+        require_count("classes", self.classes, 0)
+        if not self.mults or self.image_size % 2 ** (len(self.mults) - 1):
+            factor = 2 ** (len(self.mults) - 1)
+            raise ValueError(
+                f"image_size: expected a multiple of {factor} for {len(self.mults)} stages, got {self.image_size}"
+            )
+        for width in [self.width, *self.widths]:
+            if width % 2 or width % self.groups or width % self.heads:
+                raise ValueError(
+                    f"width: expected channels that are even and divide by {self.groups} groups and {self.heads} "
+                    f"heads, got {width}"
+                )
+        if not set(self.attention_at) <= set(self.sizes):
+            raise ValueError(f"attention_at: expected sides among {self.sizes}, got {tuple(self.attention_at)}")
+
+    @property
+    def widths(self) -> tuple[int, ...]:
+        """The channels of each stage."""
+        return tuple(self.width * require_count("mults", m) for m in self.mults)
+
+    @property
+    def sizes(self) -> tuple[int, ...]:
+        """The side of the picture at each stage."""
+        return tuple(self.image_size // 2**i for i in range(len(self.mults)))
+
+    @property
+    def embedding(self) -> int:
+        """The length of the vector that carries time and label."""
+        return 4 * self.width
+
+
+class Block(nn.Module):
+    """A residual block, followed by self-attention where the stage has it."""
+
+    def __init__(self, c_in: int, c_out: int, config: UNetConfig, attend: bool) -> None:
+        super().__init__()
+        self.res = ResBlock(c_in, c_out, config.embedding, config.groups)
+        attend = attend and config.attention
+        self.attention = SelfAttention(c_out, config.heads, config.groups) if attend else nn.Identity()
+
+    def forward(self, x: Tensor, emb: Tensor) -> Tensor:
+        """Return the block's output, (B, c_in, H, W) -> (B, c_out, H, W)."""
+        return self.attention(self.res(x, emb))
+
+
+class DownStage(nn.Module):
+    """One stage on the way down. It keeps its input and every block's output for the stage opposite."""
+
+    def __init__(self, c_in: int, c_out: int, config: UNetConfig, attend: bool, first: bool) -> None:
+        super().__init__()
+        self.down = nn.Identity() if first else Down(c_in)
+        sizes = [c_in] + [c_out] * config.blocks
+        self.blocks = nn.ModuleList(Block(a, c_out, config, attend) for a in sizes[:-1])
+
+    def forward(self, x: Tensor, emb: Tensor) -> tuple[Tensor, list[Tensor]]:
+        """Return the stage's output and what it keeps, blocks + 1 tensors."""
+        kept = [self.down(x)]  # (B, c_in, H, W)
+        for block in self.blocks:
+            kept.append(block(kept[-1], emb))  # (B, c_out, H, W)
+        return kept[-1], kept
+
+
+class UpStage(nn.Module):
+    """One stage on the way up: each block reads one of the kept tensors beside its input, the newest first."""
+
+    def __init__(self, c_in: int, c_out: int, c_kept: int, config: UNetConfig, attend: bool, last: bool) -> None:
+        super().__init__()
+        before = [c_in] + [c_out] * config.blocks
+        kept = [config.skips * c for c in [c_out] * config.blocks + [c_kept]]  # no channels without skips
+        self.blocks = nn.ModuleList(Block(a + b, c_out, config, attend) for a, b in zip(before, kept, strict=True))
+        self.up = nn.Identity() if last else Up(c_out)
+        self.skips = config.skips
+
+    def forward(self, x: Tensor, emb: Tensor, kept: list[Tensor]) -> Tensor:
+        """Return the stage's output, at the side of the next stage up."""
+        for block, skip in zip(self.blocks, reversed(kept), strict=True):
+            x = block(torch.cat([x, skip], dim=1) if self.skips else x, emb)  # (B, c_out, H, W)
+        return self.up(x)
+
+
+class UNet(nn.Module):
+    """The network of Ho et al. 2020: down in stages, through the middle, up again with everything kept on the way down.
+
+    Weights are drawn from `seed` alone; the last convolution starts at zero, so a new network answers 0.
+    """
+
+    def __init__(self, config: UNetConfig, seed: int = 0) -> None:
+        super().__init__()
+        self.config = config
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            self._build(config)
+        self.to(memory_format=torch.channels_last)  # the layout that convolutions are fastest in
+
+    def _build(self, config: UNetConfig) -> None:
+        widths, bottom = config.widths, config.widths[-1]
+        attend = [size in config.attention_at for size in config.sizes]
+        below = [widths[0], *widths[:-1]]  # what enters each stage on the way down
+        above = [*widths[1:], bottom]  # what enters each stage on the way up
+        self.time = TimeEmbedding(config.width, config.embedding)
+        self.label = nn.Embedding(config.classes + 1, config.embedding) if config.classes else None
+        self.stem = nn.Conv2d(config.channels, widths[0], 3, padding=1)
+        self.down = nn.ModuleList(DownStage(below[i], widths[i], config, attend[i], i == 0) for i in range(len(widths)))
+        self.middle = nn.ModuleList([Block(bottom, bottom, config, True), Block(bottom, bottom, config, False)])
+        self.up = nn.ModuleList(
+            UpStage(above[i], widths[i], below[i], config, attend[i], i == 0) for i in reversed(range(len(widths)))
+        )
+        self.norm = nn.GroupNorm(config.groups, widths[0])
+        self.head = zeroed(nn.Conv2d(widths[0], config.channels, 3, padding=1))
+
+    @property
+    def no_label(self) -> int:
+        """The label that says "no label": the one after the last class."""
+        return self.config.classes
+
+    def embed(self, t: Tensor, labels: Tensor | None) -> Tensor:
+        """Return the vector of time and label that every residual block reads, (B,) -> (B, embedding)."""
+        emb = self.time(t if self.config.time else torch.zeros_like(t))
+        return emb if self.label is None else emb + self.label(labels)
+
+    def forward(self, x_t: Tensor, t: Tensor, labels: Tensor | None = None) -> Tensor:
+        """Return the network's answer, of the shape and dtype of x_t.
+
+        Args: x_t (B, channels, image_size, image_size); t integer (B,), at least 1; labels integer (B,) in 0..classes,
+        if and only if the network has classes. Raises: TypeError, ValueError.
+        """
+        self._check(x_t, t, labels)
+        emb = self.embed(t, labels)
+        x = self.stem(x_t.contiguous(memory_format=torch.channels_last))
+        kept = []
+        for stage in self.down:
+            x, skips = stage(x, emb)
+            kept.append(skips)
+        for block in self.middle:
+            x = block(x, emb)
+        for stage in self.up:
+            x = stage(x, emb, kept.pop())
+        return self.head(nn.functional.silu(self.norm(x))).to(x_t.dtype)
+
+    def _check(self, x_t: Tensor, t: Tensor, labels: Tensor | None) -> None:
+        expected = (self.config.channels, self.config.image_size, self.config.image_size)
+        if require_real("x_t", x_t).ndim != 4 or tuple(x_t.shape[1:]) != expected:
+            raise ValueError(f"x_t: expected shape (B, {', '.join(map(str, expected))}), got {tuple(x_t.shape)}")
+        if require_time("t", t, 1, 2**31, len(x_t)).ndim != 1:
+            raise ValueError(f"t: expected shape ({len(x_t)},), one time a picture, got a single time")
+        require_labels(labels, self.config.classes, len(x_t))

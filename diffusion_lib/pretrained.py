@@ -1,0 +1,119 @@
+"""Shipped weights by name, checked by hash; and weights that a reader's own training wrote."""
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load as load_tensors
+from torch import Tensor
+
+from diffusion_lib.denoisers import Denoiser, Guided, LearnedDenoiser
+from diffusion_lib.models.unet import UNet, UNetConfig
+from diffusion_lib.process import PARAMETERIZATIONS, Parameterization
+from diffusion_lib.schedules import SCHEDULES, Schedule
+
+ASSETS = Path(__file__).parent / "assets"
+FORMAT = "diffusion_lib weights"
+SHA256 = {}  # of the files in assets/
+
+
+class WeightsError(Exception):
+    """A file of weights is missing, altered, foreign, or contradicts its own description; the message says which."""
+
+
+@dataclass(frozen=True)
+class Pretrained:
+    """A trained network with what it takes to use it: schedule and parameterization; `run` says how it was made."""
+
+    model: UNet
+    schedule: Schedule
+    parameterization: Parameterization
+    run: Mapping[str, object]
+
+    def denoiser(self, labels: Tensor | None = None, scale: float = 1.0) -> Denoiser:
+        """Return a denoiser with its labels bound: int64 (B,), one for each picture of the batch, or None for no label.
+
+        With a guidance `scale` other than 1 it is `Guided` by the same network without labels. Raises: ValueError,
+        when called, for labels that do not fit; ValueError for guidance without labels.
+        """
+        unlabelled = self._bound(None)
+        if labels is None:
+            if scale != 1.0:
+                raise ValueError(f"scale: expected 1.0 where there are no labels to be guided to, got {scale}")
+            return unlabelled
+        labelled = self._bound(labels)
+        return labelled if scale == 1.0 else Guided(labelled, unlabelled, scale)
+
+    def _bound(self, labels: Tensor | None) -> LearnedDenoiser:
+        model = without_labels(self.model) if labels is None else partial(self.model, labels=labels)
+        return LearnedDenoiser(self.schedule, model, self.parameterization)
+
+
+def without_labels(model: UNet) -> partial:
+    """Return the network with "no label" for every picture."""
+    return partial(_ask_without_labels, model)
+
+
+def _ask_without_labels(model: UNet, x_t: Tensor, t: Tensor) -> Tensor:
+    if model.label is None:
+        return model(x_t, t)
+    return model(x_t, t, torch.full((len(x_t),), model.no_label, device=x_t.device))
+
+
+def pretrained(name: str) -> Pretrained:
+    """Return a network whose weights ship with the library: "mnist" (32 x 32) or "digits" (16 x 16).
+
+    Raises: ValueError for another name, WeightsError for a file that is missing or altered.
+    """
+    if name not in SHA256:
+        raise ValueError(f"name: expected one of {', '.join(SHA256)}, got {name!r}")
+    return load_weights(ASSETS / f"{name}.safetensors", SHA256[name])
+
+
+def load_weights(path: Path, sha256: str | None = None) -> Pretrained:
+    """Return the network in a weights file that `python -m diffusion_lib train` wrote, in float32, ready to sample.
+
+    Raises: WeightsError for a file that is missing, has another SHA-256 than the one given, is damaged, is not such a
+    file, or whose tensors contradict its description.
+    """
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        raise WeightsError(f"{path}: expected a file of weights, found none ({error.strerror})") from error
+    found = hashlib.sha256(content).hexdigest()
+    if sha256 is not None and found != sha256:
+        raise WeightsError(f"{path}: expected SHA-256 {sha256}, found {found}: altered or damaged")
+    try:
+        header = json.loads(content[8 : 8 + int.from_bytes(content[:8], "little")])
+        tensors = load_tensors(content)
+    except (SafetensorError, ValueError) as error:
+        raise WeightsError(
+            f"{path}: expected a whole safetensors file, got a damaged or foreign one ({error})"
+        ) from error
+    metadata = header.get("__metadata__", {})
+    if metadata.get("format") != FORMAT:
+        raise WeightsError(f"{path}: expected weights written by `python -m diffusion_lib train`, got another file")
+    run = json.loads(metadata["run"])
+    return Pretrained(
+        _network(path, run["unet"], tensors), SCHEDULES[run["schedule"]](), PARAMETERIZATIONS[run["predict"]], run
+    )
+
+
+def _network(path: Path, config: dict, tensors: dict[str, Tensor]) -> UNet:
+    model = UNet(UNetConfig(**{k: tuple(v) if isinstance(v, list) else v for k, v in config.items()}))
+    expected = {name: tuple(tensor.shape) for name, tensor in model.state_dict().items()}
+    found = {name: tuple(tensor.shape) for name, tensor in tensors.items()}
+    wrong = [name for name in sorted(expected | found) if expected.get(name) != found.get(name)]
+    if wrong:
+        name = wrong[0]
+        raise WeightsError(
+            f"{path}: {len(wrong)} tensors contradict the configuration; {name}: expected {expected.get(name)}, "
+            f"got {found.get(name)}"
+        )
+    model.load_state_dict(tensors)
+    return model.eval().requires_grad_(False)

@@ -1,0 +1,227 @@
+"""The only optimizer: a trainer for every family of models, with EMA, and checkpoints that resume to the same bits."""
+
+import json
+import math
+import os
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import NamedTuple
+
+import torch
+import torch.distributed as dist
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save
+from torch import Tensor, nn
+
+from diffusion_lib.arguments import require_between, require_count, require_positive
+
+# Everything random of one step, for the whole batch of all processes: (generator) -> tensors (B, ...)
+Draw = Callable[[torch.Generator], Sequence[Tensor]]
+# How wrong the model is about each of its examples; nothing random in it: (model, *tensors (b, ...)) -> (b,)
+Loss = Callable[..., Tensor]
+
+
+class TrainingError(Exception):
+    """Training cannot go on; the message names the step."""
+
+
+class CheckpointError(Exception):
+    """A checkpoint is damaged, foreign or of another run; the message says which."""
+
+
+@dataclass(frozen=True)
+class TrainingConfig:
+    """How to train: `steps` of AdamW; the learning rate rises over `warmup` steps and falls to 0 along a cosine.
+
+    Raises: TypeError, ValueError, at once, for a number out of its range.
+    """
+
+    steps: int
+    lr: float = 4e-4
+    warmup: int = 200
+    ema: float = 0.999  # what each step keeps of the averaged weights, once the average has warmed up
+    clip: float = 1.0  # the largest norm of the gradient
+    weight_decay: float = 0.0
+    seed: int = 0
+    bf16: bool = False  # compute in bfloat16 where PyTorch's autocast says it is safe; weights stay in their dtype
+
+    def __post_init__(self) -> None:
+        require_count("steps", self.steps), require_count("warmup", self.warmup, 0), require_count("seed", self.seed, 0)
+        require_positive("lr", self.lr), require_positive("clip", self.clip)
+        require_between("ema", self.ema, 0.0, 1.0), require_between("weight_decay", self.weight_decay, 0.0, 1.0)
+
+
+class TrainingStep(NamedTuple):
+    """What one step reports: its number from 1, the mean loss of its batch, the gradient's norm before clipping."""
+
+    step: int
+    loss: float
+    norm: float
+    lr: float
+
+
+def learning_rate(config: TrainingConfig, step: int) -> float:
+    """Return the learning rate of a step in 1..steps: lr min(step / warmup, (1 + cos(pi step / steps)) / 2)."""
+    return config.lr * min(step / max(config.warmup, 1), (1 + math.cos(math.pi * step / config.steps)) / 2)
+
+
+def step_generator(seed: int, step: int) -> torch.Generator:
+    """Return the generator of one step: the same draws whether the run came here in one go or was resumed."""
+    return torch.Generator().manual_seed((seed << 32) + step)
+
+
+class Trainer:
+    """A model in training: its weights, their moving average, the optimizer's memory and the number of steps done.
+
+    Under torchrun every process holds one, draws the whole batch and takes its share of it; gradients are averaged by
+    PyTorch's DistributedDataParallel, so that n processes do what one does.
+    """
+
+    def __init__(self, model: nn.Module, config: TrainingConfig) -> None:
+        self.model = model
+        self.config = config
+        self.step = 0
+        self.ema = {name: p.detach().clone() for name, p in model.named_parameters()}
+        self.optimizer = torch.optim.AdamW(
+            model.parameters(), lr=config.lr, weight_decay=config.weight_decay, fused=True
+        )
+        self._forward = nn.parallel.DistributedDataParallel(model) if dist.is_initialized() else model
+
+    def train(self, draw: Draw, loss: Loss) -> Iterator[TrainingStep]:
+        """Take the steps that are left, one at each `next`.
+
+        Raises: TrainingError for a loss or gradient that is not finite (the weights are those of the step before);
+        ValueError for a batch that does not divide by the number of processes.
+        """
+        while self.step < self.config.steps:
+            yield self._one(draw, loss, self.step + 1)
+
+    def _one(self, draw: Draw, loss: Loss, step: int) -> TrainingStep:
+        device = next(self.model.parameters()).device
+        mine = [share_of(tensor).to(device) for tensor in draw(step_generator(self.config.seed, step))]
+        self.optimizer.zero_grad(set_to_none=True)
+        with torch.autocast(device.type, torch.bfloat16, enabled=self.config.bf16):
+            mean = loss(self._forward, *mine).mean()
+        mean.backward()
+        norm = float(nn.utils.clip_grad_norm_(self.model.parameters(), self.config.clip))
+        value = global_mean(mean.detach())
+        if not (math.isfinite(value) and math.isfinite(norm)):
+            raise TrainingError(f"step {step}: expected a finite loss and gradient, got loss {value}, norm {norm}")
+        lr = learning_rate(self.config, step)
+        for group in self.optimizer.param_groups:
+            group["lr"] = lr
+        self.optimizer.step()
+        self._average(step)
+        self.step = step
+        return TrainingStep(step, value, norm, lr)
+
+    @torch.no_grad()
+    def _average(self, step: int) -> None:
+        decay = min(self.config.ema, (1 + step) / (10 + step))  # a young average forgets faster
+        torch._foreach_lerp_(list(self.ema.values()), [p.detach() for p in self.model.parameters()], 1 - decay)
+
+    @torch.no_grad()
+    def tensors(self) -> dict[str, Tensor]:
+        """Return everything that a checkpoint holds: weights, their average, and the optimizer's two moments."""
+        found = {}
+        for name, p in self.model.named_parameters():
+            state = self.optimizer.state.get(p, {})
+            found |= {f"model.{name}": p.detach(), f"ema.{name}": self.ema[name]}
+            for moment in ("exp_avg", "exp_avg_sq"):
+                found[f"{moment}.{name}"] = state.get(moment, torch.zeros_like(p))
+        return {name: tensor.contiguous() for name, tensor in found.items()}  # safetensors knows no other layout
+
+    @torch.no_grad()
+    def restore(self, tensors: dict[str, Tensor], step: int) -> None:
+        """Take up a run where its checkpoint left it; `tensors` as `tensors()` gave them."""
+        for name, p in self.model.named_parameters():
+            p.copy_(tensors[f"model.{name}"])
+            self.ema[name].copy_(tensors[f"ema.{name}"])
+            # empty_like keeps the memory layout of p: fused AdamW reads moments in the order of the weights
+            state = {m: torch.empty_like(p).copy_(tensors[f"{m}.{name}"]) for m in ("exp_avg", "exp_avg_sq")}
+            self.optimizer.state[p] = {"step": torch.tensor(float(step), device=p.device), **state}
+        self.step = step
+
+
+def share_of(tensor: Tensor) -> Tensor:
+    """Return this process's part of a tensor drawn for all of them, (B, ...) -> (B / processes, ...).
+
+    Raises: ValueError for a batch that does not divide by the number of processes.
+    """
+    if not dist.is_initialized():
+        return tensor
+    world = dist.get_world_size()
+    if len(tensor) % world:
+        raise ValueError(f"batch: expected a multiple of the {world} processes, got {len(tensor)}")
+    return tensor.chunk(world)[dist.get_rank()]
+
+
+def global_mean(value: Tensor) -> float:
+    """Return the mean over all processes of one number."""
+    if dist.is_initialized():
+        dist.all_reduce(value)
+        value = value / dist.get_world_size()
+    return float(value)
+
+
+# ---- checkpoints ----
+
+
+def save_checkpoint(path: Path, trainer: Trainer, about: dict) -> None:
+    """Write a checkpoint whole or not at all; `about` (JSON) says what run it belongs to. Raises: OSError."""
+    metadata = {"format": "diffusion_lib checkpoint", "step": str(trainer.step)}
+    metadata["run"] = json.dumps({"training": asdict(trainer.config), **about}, sort_keys=True)
+    write_atomically(path, save(trainer.tensors(), metadata))
+
+
+def load_checkpoint(path: Path, trainer: Trainer, about: dict) -> None:
+    """Restore a trainer from a checkpoint of the same run.
+
+    Raises: CheckpointError for a file that is truncated or foreign, or of a run with other settings.
+    """
+    expected = {name: tensor.shape for name, tensor in trainer.tensors().items()}
+    try:
+        with safe_open(path, "pt") as file:
+            metadata = file.metadata() or {}
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    except (SafetensorError, OSError) as error:
+        raise CheckpointError(
+            f"{path}: expected a whole checkpoint, got a damaged or foreign file ({error})"
+        ) from error
+    run = json.loads(json.dumps({"training": asdict(trainer.config), **about}))
+    if metadata.get("format") != "diffusion_lib checkpoint":
+        raise CheckpointError(f"{path}: expected a diffusion_lib checkpoint, got another safetensors file")
+    if differing := differences(run, json.loads(metadata["run"])):
+        raise CheckpointError(f"{path}: belongs to another run: {'; '.join(differing)}")
+    if {name: tensor.shape for name, tensor in tensors.items()} != expected:
+        raise CheckpointError(f"{path}: expected the model's tensors, got others")
+    trainer.restore(tensors, int(metadata["step"]))
+
+
+def differences(expected: dict, found: dict, prefix: str = "") -> list[str]:
+    """Return in words where two nested dictionaries differ."""
+    words = []
+    for key in sorted(expected.keys() | found.keys()):
+        left, right = expected.get(key), found.get(key)
+        if isinstance(left, dict) and isinstance(right, dict):
+            words += differences(left, right, f"{prefix}{key}.")
+        elif left != right:
+            words.append(f"{prefix}{key} is {left} here and {right} there")
+    return words
+
+
+def write_atomically(path: Path, content: bytes) -> None:
+    """Write a file under another name, then move it into place: a reader sees the old file or the new one, whole."""
+    part = path.with_name(f"{path.name}.part")
+    with part.open("wb") as file:
+        for piece in pieces(content):
+            file.write(piece)
+        file.flush()
+        os.fsync(file.fileno())
+    os.replace(part, path)
+
+
+def pieces(content: bytes, size: int = 1 << 20) -> Iterator[bytes]:
+    """Return `content` in pieces of at most `size` bytes."""
+    return (content[i : i + size] for i in range(0, len(content), size))
