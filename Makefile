@@ -4,6 +4,7 @@
 #   make lint      ruff on code and notebooks
 #   make notebooks run every notebook and store it in canonical form
 #   make mutants   break the library formula by formula; the tests must notice each time
+#   make bench     measure speed against diffusers, as ratios; nothing else should run meanwhile
 #   make lowest    run the tests once more with the lowest versions that requirements.txt and pyproject.toml declare
 # PYTHON=python3.12 picks the interpreter; TORCH_INDEX=<URL of PyTorch's CPU wheels> keeps CUDA away on Linux.
 
@@ -18,7 +19,7 @@ FIRST := $(firstword $(wildcard notebooks/00_*.ipynb) notebooks)
 NEWS := @jupyterlab/apputils-extension:announcements
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: help lab test lint notebooks mutants lowest
+.PHONY: help lab test lint notebooks mutants bench lowest
 .DEFAULT_GOAL := help
 
 help:
@@ -54,6 +55,9 @@ notebooks: $(VENV)/.tests
 
 mutants: $(VENV)/.tests
 	$(BIN)/python tools/mutants.py
+
+bench: $(VENV)/.tests
+	$(BIN)/python benchmarks/speed.py --write
 
 lowest: $(VENV)/.tests
 	$(BIN)/python tools/lowest.py

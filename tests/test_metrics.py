@@ -5,10 +5,11 @@ import math
 import numpy as np
 import pytest
 import torch
+from scipy.linalg import sqrtm
 from scipy.optimize import linear_sum_assignment
 from scipy.stats import wasserstein_distance
 
-from diffusion_lib.metrics import sliced_wasserstein, wasserstein
+from diffusion_lib.metrics import frechet, sliced_wasserstein, wasserstein
 
 
 def draw(*shape: int, seed: int = 0, dtype: torch.dtype = torch.float64) -> torch.Tensor:
@@ -111,3 +112,40 @@ def test_wasserstein_refuses(x, y, error, words):
 def test_sliced_wasserstein_refuses(x, y, directions, generator, error, words):
     with pytest.raises(error, match=words):
         sliced_wasserstein(x, y, directions, generator)
+
+
+def test_frechet_equals_scipys_matrix_root():
+    x, y = draw(80, 5) @ draw(5, 5, seed=2), draw(60, 5, seed=1) @ draw(5, 5, seed=3) + 0.4
+    c_x, c_y = np.cov(x.numpy().T), np.cov(y.numpy().T)
+    expected = ((x.mean(0) - y.mean(0)) ** 2).sum() + np.trace(c_x + c_y - 2 * sqrtm(c_x @ c_y).real)
+    assert float(frechet(x, y)) == pytest.approx(float(expected), rel=1e-10)
+
+
+def test_frechet_of_numbers_is_two_differences():
+    """On a line: the squared difference of the means plus that of the deviations."""
+    x, y = draw(50, 1), 2 + 3 * draw(70, 1, seed=1)
+    expected = (x.mean() - y.mean()) ** 2 + (x.std() - y.std()) ** 2
+    assert float(frechet(x, y)) == pytest.approx(float(expected), rel=1e-12)
+
+
+def test_frechet_is_symmetric_zero_for_a_sample_and_itself_and_blind_to_rotation():
+    x, y = draw(40, 3), draw(50, 3, seed=1) * 2
+    rotation = torch.linalg.qr(draw(3, 3, seed=2))[0]
+    assert abs(float(frechet(x, x.flip(0)))) < 1e-10
+    assert float(frechet(x, y)) == pytest.approx(float(frechet(y, x)), rel=1e-10)
+    assert float(frechet(x @ rotation, y @ rotation)) == pytest.approx(float(frechet(x, y)), rel=1e-10)
+
+
+def test_frechet_of_flat_samples_needs_no_full_rank():
+    """Fewer points than dimensions: both covariances are singular."""
+    assert float(frechet(draw(4, 10), draw(5, 10, seed=1))) > 0
+    assert abs(float(frechet(draw(4, 10), draw(4, 10)))) < 1e-6
+
+
+def test_frechet_refuses_what_has_no_covariance():
+    with pytest.raises(ValueError, match="points of x"):
+        frechet(draw(1, 3), draw(5, 3))
+    with pytest.raises(ValueError, match="y: expected 3 numbers a point like x, got 2"):
+        frechet(draw(5, 3), draw(5, 2))
+    with pytest.raises(ValueError, match="x: expected a sample of points"):
+        frechet(draw(5), draw(5, 2))

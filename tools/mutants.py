@@ -27,6 +27,7 @@ LIBRARY = ROOT / "diffusion_lib"
 MUTANTS = ROOT / "tools" / "mutants.txt"
 TABLE = ROOT / "tests" / "mutants.md"
 ROOMS = ("arguments", "gaussians", "schedules", "process", "denoisers", "samplers", "notation", "data")
+ROOMS += ("metrics", "losses", "models/layers", "models/unet", "training", "pretrained")
 WORKERS = 2
 SLOW_IMPORTS = (
     "torch",
@@ -72,6 +73,11 @@ def mutated(mutant: Mutant, text: str) -> str:
     return text.replace(mutant.old, mutant.new)
 
 
+def tests_of(room: str) -> Path:
+    """Return the file that tests a room: tests/test_unet.py for models/unet."""
+    return ROOT / "tests" / f"test_{room.rpartition('/')[2]}.py"
+
+
 def make_copy(folder: Path, mutant: Mutant | None) -> Path:
     """Copy the library into a folder, with the mistake if there is one; return the folder."""
     shutil.copytree(LIBRARY, folder / LIBRARY.name, ignore=shutil.ignore_patterns("__pycache__"))
@@ -105,9 +111,8 @@ def run_tests(folder: Path, room: str) -> None:
     os.environ["PYTEST_DISABLE_PLUGIN_AUTOLOAD"] = "1"  # pytest warns of plugins that were imported before it started
     sys.path.insert(0, str(folder))
     first = FirstFailure()
-    tests = str(ROOT / "tests" / f"test_{room}.py")
     quick = ["-x", "-q", "--tb=line", "--assert=plain", "-p", "no:cacheprovider"]
-    code = pytest.main([*quick, f"--rootdir={ROOT}", tests], plugins=[first])
+    code = pytest.main([*quick, f"--rootdir={ROOT}", str(tests_of(room))], plugins=[first])
     import diffusion_lib
 
     if Path(diffusion_lib.__file__).parent.parent != folder:
@@ -120,7 +125,8 @@ def warm_up() -> None:
     for name in SLOW_IMPORTS:
         importlib.import_module(name)
     diffusers = sys.modules["diffusers"]
-    for name in ("DDPMScheduler", "DDIMScheduler", "DPMSolverMultistepScheduler", "EulerDiscreteScheduler"):
+    schedulers = ("DDPMScheduler", "DDIMScheduler", "DPMSolverMultistepScheduler", "EulerDiscreteScheduler")
+    for name in (*schedulers, "UNet2DModel"):
         getattr(diffusers, name)  # diffusers imports them when they are asked for
     sys.modules["torch"].set_num_threads(1)
     gc.freeze()  # the forks need not look through all this for garbage

@@ -1,0 +1,225 @@
+"""Measure speed as ratios against diffusers, in one process, contenders interleaved; write benchmarks/speed.md.
+
+    python benchmarks/speed.py [--rounds 7] [--write]      `make bench`; nothing else should run meanwhile
+
+Cases: (a) 16x16x1, width 32, mults (1, 2, 4), batch 128; (b) 32x32x1, mults (1, 2, 2), batch 64; two blocks a stage,
+attention at the lowest. A training step is forward, backward, clipping left out, and AdamW. The peer is diffusers'
+UNet2DModel of the same graph at its defaults (32 groups, heads of 8 channels), and once with our groups and heads.
+"""
+
+import argparse
+import datetime
+import os
+import platform
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+os.environ.setdefault("OMP_NUM_THREADS", "2")
+
+import diffusers
+import torch
+from diffusers import DDIMScheduler, DDPMScheduler, DPMSolverMultistepScheduler
+from torch import Tensor, nn
+from torch.utils.flop_counter import FlopCounterMode
+
+ROOT = Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(ROOT / "tests"))
+
+from unet_oracle import head_dim, peer  # noqa: E402
+
+from diffusion_lib.models.unet import UNet, UNetConfig  # noqa: E402
+from diffusion_lib.process import Prediction  # noqa: E402
+from diffusion_lib.samplers import ddim, ddpm, dpmpp_2m, final  # noqa: E402
+from diffusion_lib.schedules import linear, uniform_steps  # noqa: E402
+
+CASES = {
+    "(a) 16x16, mults (1, 2, 4), batch 128": (UNetConfig(image_size=16, mults=(1, 2, 4), attention_at=(4,)), 128),
+    "(b) 32x32, mults (1, 2, 2), batch 64": (UNetConfig(), 64),
+}
+WORK = {
+    "training, float32": (True, False),
+    "training, bfloat16": (True, True),
+    "inference, float32": (False, False),
+    "inference, bfloat16": (False, True),
+}
+
+
+def seconds(call: Callable[[], object]) -> float:
+    """Return how long one call takes."""
+    start = time.perf_counter()
+    call()
+    return time.perf_counter() - start
+
+
+def interleaved(contenders: dict[str, Callable[[], object]], rounds: int) -> dict[str, float]:
+    """Return each contender's median time, all called in turn; the first round warms up."""
+    found: dict[str, list[float]] = {name: [] for name in contenders}
+    for _ in range(rounds + 1):
+        for name, call in contenders.items():
+            found[name].append(seconds(call))
+    return {name: statistics.median(times[1:]) for name, times in found.items()}
+
+
+def networks(config: UNetConfig) -> dict[str, tuple[nn.Module, Callable[[nn.Module, Tensor, Tensor], Tensor]]]:
+    """Return the contenders and how each is called."""
+
+    def ask(model: nn.Module, x: Tensor, t: Tensor) -> Tensor:
+        return model(x, t).sample
+
+    return {
+        "ours": (UNet(config), lambda model, x, t: model(x, t)),
+        "diffusers": (peer(config), ask),
+        "diffusers, our groups and heads": (peer(config, config.groups, head_dim(config)), ask),
+    }
+
+
+def calls(config: UNetConfig, batch: int, train: bool, bf16: bool) -> dict[str, Callable[[], object]]:
+    """Return one call for each contender."""
+    generator = torch.Generator().manual_seed(0)
+    x = torch.randn(batch, config.channels, config.image_size, config.image_size, generator=generator)
+    target, t = torch.randn(x.shape, generator=generator), torch.randint(1, 1000, (batch,), generator=generator)
+    return {name: one(model, ask, x, t, target, train, bf16) for name, (model, ask) in networks(config).items()}
+
+
+def one(model, ask, x, t, target, train, bf16) -> Callable[[], object]:
+    """Return a function that takes one training step or makes one prediction."""
+    optimizer = torch.optim.AdamW(model.parameters(), lr=1e-5, fused=isinstance(model, UNet))
+
+    def step() -> None:
+        optimizer.zero_grad(set_to_none=True)
+        with torch.autocast("cpu", torch.bfloat16, enabled=bf16):
+            loss = (ask(model, x, t).float() - target).square().mean()
+        loss.backward()
+        optimizer.step()
+
+    @torch.inference_mode()
+    def predict() -> None:
+        with torch.autocast("cpu", torch.bfloat16, enabled=bf16):
+            ask(model, x, t)
+
+    return step if train else predict
+
+
+def flops(config: UNetConfig, batch: int) -> int:
+    """Return the floating-point operations of a forward and a backward pass."""
+    model = UNet(config)
+    x = torch.randn(batch, config.channels, config.image_size, config.image_size)
+    with FlopCounterMode(display=False) as counter:
+        model(x, torch.full((batch,), 500)).square().mean().backward()
+    return counter.get_total_flops()
+
+
+def convolution_peak(rounds: int, dtype: torch.dtype = torch.float32) -> float:
+    """Return the best rate of a single convolution of the U-Net's shapes, in operations a second."""
+    best = 0.0
+    for channels, side in ((32, 32), (64, 32), (64, 16), (128, 16), (128, 8)):
+        x = torch.randn(64, channels, side, side).to(dtype, memory_format=torch.channels_last)
+        conv = nn.Conv2d(channels, channels, 3, padding=1).to(dtype, memory_format=torch.channels_last)
+        with torch.inference_mode():
+            times = [seconds(lambda conv=conv, x=x: conv(x)) for _ in range(4 * rounds)]
+        best = max(best, 2 * 9 * channels**2 * x[:, 0].numel() / min(times))
+    return best
+
+
+def sampler_overheads(rounds: int) -> dict[str, tuple[float, float]]:
+    """Return microseconds a step, denoiser excluded, for each sampler: ours, diffusers'; 50 steps of 64x1x16x16."""
+    x = torch.randn(64, 1, 16, 16, generator=torch.Generator().manual_seed(0))
+    schedule, guess = linear(), Prediction(torch.zeros_like(x), torch.zeros_like(x))
+    steps = uniform_steps(schedule, 50)
+
+    def stub(_x: Tensor, _t: Tensor) -> Prediction:
+        return guess
+
+    theirs = {
+        "DDIM": DDIMScheduler(clip_sample=False),
+        "DDPM": DDPMScheduler(clip_sample=False),
+        "DPM-Solver++(2M)": DPMSolverMultistepScheduler(final_sigmas_type="zero"),
+    }
+    ours = {
+        "DDIM": lambda: final(ddim(stub, schedule, x, steps)),
+        "DDPM": lambda: final(ddpm(stub, schedule, x, steps, generator=torch.Generator().manual_seed(0))),
+        "DPM-Solver++(2M)": lambda: final(dpmpp_2m(stub, schedule, x, steps)),
+    }
+
+    def walk(scheduler) -> None:
+        scheduler.set_timesteps(50)
+        state = x
+        for t in scheduler.timesteps:
+            state = scheduler.step(guess.eps, t, state).prev_sample
+
+    found = {}
+    for name, call in ours.items():
+        pair = {"ours": call, "theirs": lambda name=name: walk(theirs[name])}
+        times = interleaved(pair, 10 * rounds)
+        found[name] = (1e6 * times["ours"] / 50, 1e6 * times["theirs"] / 50)
+    return found
+
+
+def import_seconds(module: str, rounds: int = 5) -> float:
+    """Return the median time that a fresh interpreter takes to import a module."""
+    code = f"import time; s = time.perf_counter(); import {module}; print(time.perf_counter() - s)"
+    return statistics.median(
+        float(subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout)
+        for _ in range(rounds)
+    )
+
+
+def machine() -> str:
+    """Return the machine and the versions in one line."""
+    models = [
+        line.partition(":")[2].strip() for line in Path("/proc/cpuinfo").read_text().splitlines() if "name" in line
+    ]
+    cpu = models[0] if models else platform.processor()
+    versions = f"torch {torch.__version__}, diffusers {diffusers.__version__}, Python {platform.python_version()}"
+    return f"{cpu}, {torch.get_num_threads()} threads; {versions}; {datetime.date.today()}"
+
+
+def report(rounds: int) -> Iterator[str]:
+    """Yield the tables line by line."""
+    yield from ["# Speed", "", f"{machine()}. Medians of {rounds} rounds, contenders interleaved in one process.", ""]
+    yield from [
+        "| case | work | ours, ms | diffusers, ms | ratio | with our groups and heads | ratio |",
+        "|" + "---|" * 7,
+    ]
+    rates = []
+    for case, (config, batch) in CASES.items():
+        for work, (train, bf16) in WORK.items():
+            times = interleaved(calls(config, batch, train, bf16), rounds)
+            ours, *others = (1000 * value for value in times.values())
+            cells = " | ".join(f"{value:.0f} | {value / ours:.2f}" for value in others)
+            yield f"| {case} | {work} | {ours:.0f} | {cells} |"
+            if train:
+                rates.append((case, work, flops(config, batch) / times["ours"]))
+    peaks = {"float32": convolution_peak(rounds), "bfloat16": convolution_peak(rounds, torch.bfloat16)}
+    yield from ["", "| case | work | GFLOP/s | share of the best single convolution |", "|---|---|---|---|"]
+    for case, work, rate in rates:
+        peak = peaks[work.rpartition(" ")[2]]
+        yield f"| {case} | {work} | {rate / 1e9:.0f} | {100 * rate / peak:.0f} % of {peak / 1e9:.0f} |"
+    yield from ["", "| sampler, 64x1x16x16 | ours, microseconds a step | diffusers | ratio |", "|---|---|---|---|"]
+    for name, (ours, theirs) in sampler_overheads(rounds).items():
+        yield f"| {name} | {ours:.1f} | {theirs:.1f} | {theirs / ours:.1f} |"
+    torch_alone, samplers = import_seconds("torch"), import_seconds("diffusion_lib.samplers")
+    yield from ["", f"`import diffusion_lib.samplers`: {samplers:.2f} s; `import torch` alone: {torch_alone:.2f} s."]
+
+
+def main() -> None:
+    """Print the report; with --write, store it too."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--rounds", type=int, default=7)
+    parser.add_argument("--write", action="store_true", help="write benchmarks/speed.md")
+    options = parser.parse_args()
+    torch.set_num_threads(2)
+    lines = []
+    for line in report(options.rounds):
+        print(line, flush=True)
+        lines.append(line)
+    if options.write:
+        (ROOT / "benchmarks" / "speed.md").write_text("\n".join(lines) + "\n")
+
+
+if __name__ == "__main__":
+    main()
