@@ -14,7 +14,6 @@ from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 
-import numpy as np
 import torch
 import torch.distributed as dist
 from PIL import Image
@@ -23,6 +22,7 @@ from torch import Tensor, nn
 from tqdm.auto import tqdm
 
 from diffusion_lib import __version__, data, losses, pretrained, training
+from diffusion_lib.arguments import require_count
 from diffusion_lib.denoisers import Clipped
 from diffusion_lib.models.unet import UNet, UNetConfig
 from diffusion_lib.process import PARAMETERIZATIONS
@@ -58,7 +58,8 @@ def add_training(train: argparse.ArgumentParser) -> None:
     train.add_argument(
         "--out", type=Path, required=True, help="the run's folder: checkpoint, metrics, samples, weights"
     )
-    train.add_argument("--resume", action="store_true", help="go on from the checkpoint in --out")
+    train.add_argument("--resume", action="store_true", help="go on from the checkpoint in --out, if it holds one yet")
+    train.add_argument("--init", help="begin with the parameters of these weights: mnist, digits, or a file's path")
     train.add_argument("--width", type=int, default=32)
     train.add_argument("--mults", type=int, nargs="+", default=[1, 2, 2])
     train.add_argument("--blocks", type=int, default=2)
@@ -86,10 +87,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         {"train": train, "sample": sample, "download": download}[options.command](options)
     except ERRORS as error:
-        print(f"error: {error}", file=sys.stderr)
+        print("error:", " ".join(line.strip() for line in str(error).splitlines()), file=sys.stderr)
         return 1
     except KeyboardInterrupt:
-        print("interrupted: --resume goes on from the last checkpoint", file=sys.stderr)
+        advice = ": --resume goes on from the last checkpoint" if options.command == "train" else ""
+        print(f"interrupted{advice}", file=sys.stderr)
         return 130
     finally:
         if dist.is_initialized():
@@ -106,19 +108,52 @@ def train(options: argparse.Namespace) -> None:
     precision = chosen_precision(options.precision, device)
     pictures, labels = training_data(options.data, options.folder)
     pictures = pictures.to(DTYPES[precision])
-    unet = unet_config(options, pictures)
-    config = training.TrainingConfig(
+    schedule = SCHEDULES[options.schedule]()
+    draw = losses.denoising_draw(pictures, schedule, options.batch, labels, options.drop)
+    model = UNet(unet_config(options, pictures), seed=options.seed)
+    about = described(options, model, precision)
+    trainer = training.Trainer(model.to(device, DTYPES[precision]), training_config(options, precision))
+    start(options, trainer, about)
+    run(options, trainer, draw, partial(picture_loss, schedule, options.predict), about)
+
+
+def described(options: argparse.Namespace, model: UNet, precision: str) -> dict:
+    """Return what a checkpoint says of its run besides the training's settings; the network gets --init's parameters.
+
+    Raises: ValueError, WeightsError (see `initialise`), CheckpointError.
+    """
+    about = {"unet": json.loads(json.dumps(asdict(model.config))), "data": options.data, "predict": options.predict}
+    about |= {"schedule": options.schedule, "batch": options.batch, "drop": options.drop, "precision": precision}
+    if resumes(options):  # the checkpoint has parameters, and knows where they began
+        return about | {"init": training.read_checkpoint(options.out / CHECKPOINT).run.get("init")}
+    return about | {"init": options.init and initialise(model, options.init, options.predict)}
+
+
+def initialise(model: UNet, weights: str, predict: str) -> dict[str, str]:
+    """Copy the parameters of a weights file into a network; return its name and SHA-256.
+
+    Raises: ValueError for weights of another network, or of one that answers another question; WeightsError.
+    """
+    found = network_of(weights)
+    ours = {"unet": asdict(model.config), "predict": predict}
+    theirs = {"unet": asdict(found.model.config), "predict": found.run["predict"]}
+    if differing := training.differences(ours, theirs):
+        raise ValueError(f"--init {weights}: expected the weights of this network; {'; '.join(differing)}")
+    model.load_state_dict(found.model.state_dict())
+    return {"weights": weights, "sha256": found.sha256}
+
+
+def resumes(options: argparse.Namespace) -> bool:
+    """Return whether there is a checkpoint to go on from, and the reader asked to."""
+    return options.resume and (options.out / CHECKPOINT).exists()
+
+
+def training_config(options: argparse.Namespace, precision: str) -> training.TrainingConfig:
+    """Return the training's settings. Raises: TypeError, ValueError."""
+    return training.TrainingConfig(
         steps=options.steps, lr=options.lr, warmup=options.warmup, ema=options.ema, clip=options.clip,
         seed=options.seed, bf16=precision == "bf16",
     )  # fmt: skip
-    schedule = SCHEDULES[options.schedule]()
-    model = UNet(unet, seed=options.seed).to(device, DTYPES[precision])
-    trainer = training.Trainer(model, config)
-    about = {"unet": json.loads(json.dumps(asdict(unet))), "data": options.data, "predict": options.predict}
-    about |= {"schedule": options.schedule, "batch": options.batch, "drop": options.drop, "precision": precision}
-    draw = losses.denoising_draw(pictures, schedule, options.batch, labels, options.drop)
-    start(options, trainer, about)
-    run(options, trainer, draw, partial(picture_loss, schedule, options.predict), about)
 
 
 def picture_loss(
@@ -154,7 +189,10 @@ def join_processes() -> torch.device:
     cuda = torch.cuda.is_available()
     if "RANK" in os.environ and not dist.is_initialized():
         dist.init_process_group("nccl" if cuda else "gloo")
-    return torch.device("cuda", int(os.environ.get("LOCAL_RANK", 0))) if cuda else torch.device("cpu")
+    if not cuda:
+        return torch.device("cpu")
+    torch.cuda.set_device(int(os.environ.get("LOCAL_RANK", 0)))  # where NCCL looks
+    return torch.device("cuda", torch.cuda.current_device())
 
 
 def chosen_precision(name: str, device: torch.device) -> str:
@@ -173,26 +211,36 @@ def leads() -> bool:
 
 
 def start(options: argparse.Namespace, trainer: training.Trainer, about: dict) -> None:
-    """Make the run's folder, or take up the run that is in it. Raises: FileExistsError for a run not asked for."""
+    """Make the run's folder, or take up the run that is in it.
+
+    Raises: FileExistsError for a run not asked for, CheckpointError, ValueError, OSError.
+    """
     for name in ("save_every", "log_every", "sample_every"):
-        training.require_count(name, getattr(options, name))
+        require_count(name, getattr(options, name))
     options.out.mkdir(parents=True, exist_ok=True)
     checkpoint = options.out / CHECKPOINT
-    if options.resume and checkpoint.exists():
+    if resumes(options):
         training.load_checkpoint(checkpoint, trainer, about)
     elif checkpoint.exists():
         raise FileExistsError(
             f"{options.out}: holds a run already; add --resume to go on with it, or name another --out"
         )
+    training.require_same_step(trainer)
     if leads():
         keep_metrics(options.out / METRICS, trainer.step)
         print(f"{options.out}: {'resumed after' if trainer.step else 'begun at'} step {trainer.step}", flush=True)
 
 
 def keep_metrics(path: Path, step: int) -> None:
-    """Drop the lines after `step`: they belong to steps that will be taken again."""
-    lines = path.read_text().splitlines(keepends=True) if path.exists() else []
-    kept = [line for line in lines if line.endswith("\n") and json.loads(line)["step"] <= step]
+    """Drop the lines after `step`, whose steps will be taken again, and a last line that was cut.
+
+    Raises: ValueError for a file that is not such metrics, OSError.
+    """
+    try:
+        lines = path.read_text(encoding="utf-8").splitlines(keepends=True) if path.exists() else []
+        kept = [line for line in lines if line.endswith("\n") and json.loads(line)["step"] <= step]
+    except (ValueError, KeyError, TypeError) as error:
+        raise ValueError(f"{path}: expected lines of JSON with a step, got something else ({error})") from error
     training.write_atomically(path, "".join(kept).encode())
 
 
@@ -200,50 +248,76 @@ def run(
     options: argparse.Namespace, trainer: training.Trainer, draw: training.Draw, loss: training.Loss, about: dict
 ) -> None:
     """Take the steps that are left and write down what a reader wants to see of them."""
-    recent: list[float] = []
-    bar = tqdm(total=options.steps, initial=trainer.step, unit="step", disable=None if leads() else True)
-    since = time.perf_counter()
-    for step in trainer.train(draw, loss):
-        recent.append(step.loss)
-        bar.update()
-        last = step.step == options.steps
-        if leads() and (step.step % options.log_every == 0 or last):
-            speed = len(recent) * options.batch / (time.perf_counter() - since)
-            mean = sum(recent) / len(recent)
-            bar.set_postfix_str(f"loss {mean:.4f}, {speed:.0f} images/s")
-            line = {"step": step.step, "loss": mean, "norm": step.norm, "lr": step.lr, "images_per_s": round(speed, 1)}
-            with (options.out / METRICS).open("a") as file:
-                file.write(json.dumps(line) + "\n")
-            recent, since = [], time.perf_counter()
-        if leads() and (step.step % options.save_every == 0 or last):
-            training.save_checkpoint(options.out / CHECKPOINT, trainer, about)
-            save_weights(options.out / WEIGHTS, trainer, about)
-        if leads() and (step.step % options.sample_every == 0 or last):
-            network = pretrained.load_weights(save_weights(options.out / WEIGHTS, trainer, about))
-            save_grid(options.out / f"samples_{step.step:06d}.png", sampled(network))
-    bar.close()
+    recent, since = [], time.perf_counter()  # since the last line or checkpoint: a resumed run starts there too
+    hidden = None if leads() else True  # None: shown in a terminal only
+    with tqdm(total=options.steps, initial=trainer.step, unit="step", disable=hidden) as bar:
+        for step in trainer.train(draw, loss):
+            recent.append(step.loss)
+            bar.update()
+            if not leads():
+                continue
+            if due(step.step, options.log_every, options.steps):
+                speed = len(recent) * options.batch / (time.perf_counter() - since)
+                mean = sum(recent) / len(recent)
+                bar.set_postfix_str(f"loss {mean:.4f}, {speed:.0f} images/s")
+                log(options.out / METRICS, step, mean, speed)
+                recent, since = [], time.perf_counter()
+            if keep(options, trainer, about):
+                recent, since = [], time.perf_counter()
 
 
-def save_weights(path: Path, trainer: training.Trainer, about: dict) -> Path:
-    """Write the averaged weights in half precision, with all that is needed to use them; return the path."""
+def due(step: int, every: int, steps: int) -> bool:
+    """Return whether something is done after this step: every so many, and after the last."""
+    return step % every == 0 or step == steps
+
+
+def log(path: Path, step: training.TrainingStep, mean: float, speed: float) -> None:
+    """Append a line to the metrics: loss is the mean since the last line or checkpoint. Raises: OSError."""
+    line = {"step": step.step, "loss": mean, "norm": step.norm, "lr": step.lr, "images_per_s": round(speed, 1)}
+    with path.open("a", encoding="utf-8") as file:
+        file.write(json.dumps(line) + "\n")
+
+
+def keep(options: argparse.Namespace, trainer: training.Trainer, about: dict) -> bool:
+    """Write what is due after a step, the checkpoint last: whatever it counts as done is there; return whether it was.
+
+    Raises: OSError.
+    """
+    pictures, checkpoint = (due(trainer.step, n, options.steps) for n in (options.sample_every, options.save_every))
+    if pictures or checkpoint:
+        save_weights(options.out / WEIGHTS, trainer, about)
+    if pictures:
+        drawn = sampled(pretrained.load_weights(options.out / WEIGHTS))
+        save_grid(options.out / f"samples_{trainer.step:06d}.png", drawn)
+    if checkpoint:
+        training.save_checkpoint(options.out / CHECKPOINT, trainer, about)
+    return checkpoint
+
+
+def save_weights(path: Path, trainer: training.Trainer, about: dict) -> None:
+    """Write the averaged weights in half precision, with all that is needed to use them. Raises: OSError."""
     half = {name: tensor.to("cpu", torch.float16).contiguous() for name, tensor in trainer.ema.items()}
     run = {**about, "training": asdict(trainer.config), "step": trainer.step, "version": __version__}
     metadata = {"format": pretrained.FORMAT, "run": json.dumps(run, sort_keys=True)}
     training.write_atomically(path, save(half, metadata))
-    return path
 
 
 # ---- sample ----
 
 
 def sampled(network: pretrained.Pretrained, steps: int = 25, scale: float = 1.0, seed: int = 0) -> Tensor:
-    """Return eight pictures of each label, (80, C, H, W), by DDIM from one seed."""
+    """Return eight pictures of each label, (80, C, H, W), by DDIM from one seed; MNIST's without the padding.
+
+    Raises: TypeError, ValueError.
+    """
     config, schedule = network.model.config, network.schedule
     labels = torch.arange(10).repeat(8)  # (80,) a row of all ten, eight times
     noise = torch.randn(80, config.channels, config.image_size, config.image_size, generator=seeded(seed))
+    require_count("steps", steps, 2, schedule.T)
     denoise = Clipped(schedule, network.denoiser(labels, scale))
     with torch.inference_mode():
-        return final(ddim(denoise, schedule, noise, uniform_steps(schedule, steps)))
+        pictures = final(ddim(denoise, schedule, noise, uniform_steps(schedule, steps)))
+    return data.crop(pictures, 28) if network.run.get("data") == "mnist" else pictures
 
 
 def seeded(seed: int) -> torch.Generator:
@@ -255,14 +329,18 @@ def save_grid(path: Path, pictures: Tensor, columns: int = 10) -> None:
     """Write pictures (N, 1, H, W) in [-1, 1] as one PNG, row by row."""
     rows = [torch.cat(list(row[:, 0]), dim=1) for row in pictures.split(columns)]  # (H, columns W) each
     grey = torch.cat(rows).mul(-127.5).add(127.5).round().clamp(0, 255)  # ink is dark
-    Image.fromarray(grey.to(torch.uint8).numpy().astype(np.uint8)).save(path)
+    Image.fromarray(grey.to(torch.uint8).numpy()).save(path)
 
 
 def sample(options: argparse.Namespace) -> None:
     """Draw ten digits, eight times, into a PNG. Raises: one of ERRORS."""
-    shipped = options.weights in pretrained.SHA256
-    network = pretrained.pretrained(options.weights) if shipped else pretrained.load_weights(Path(options.weights))
-    save_grid(options.out, sampled(network, options.steps, options.scale, options.seed))
+    save_grid(options.out, sampled(network_of(options.weights), options.steps, options.scale, options.seed))
+
+
+def network_of(weights: str) -> pretrained.Pretrained:
+    """Return a network by the name of shipped weights or by a file's path. Raises: WeightsError."""
+    shipped = weights in pretrained.SHA256
+    return pretrained.pretrained(weights) if shipped else pretrained.load_weights(Path(weights))
 
 
 def download(options: argparse.Namespace) -> None:

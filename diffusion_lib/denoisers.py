@@ -105,7 +105,7 @@ class Guided:
     def __init__(self, labelled: Denoiser, unlabelled: Denoiser, scale: float) -> None:
         self.labelled = labelled
         self.unlabelled = unlabelled
-        self.scale = require_between("scale", scale, 0.0, math.inf)
+        self.scale = require_between("scale", scale, 0.0, 1e6)  # infinity times a difference of 0 is not a number
 
     def __call__(self, x_t: Tensor, t: int | Tensor) -> Prediction:
         """Return the guided x_0 and eps. Args and errors: those of the wrapped denoisers."""

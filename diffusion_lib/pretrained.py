@@ -34,6 +34,7 @@ class Pretrained:
     schedule: Schedule
     parameterization: Parameterization
     run: Mapping[str, object]
+    sha256: str = ""  # of the file that it was read from
 
     def denoiser(self, labels: Tensor | None = None, scale: float = 1.0) -> Denoiser:
         """Return a denoiser with its labels bound: int64 (B,), one for each picture of the batch, or None for no label.
@@ -89,23 +90,33 @@ def load_weights(path: Path, sha256: str | None = None) -> Pretrained:
     if sha256 is not None and found != sha256:
         raise WeightsError(f"{path}: expected SHA-256 {sha256}, found {found}: altered or damaged")
     try:
-        header = json.loads(content[8 : 8 + int.from_bytes(content[:8], "little")])
+        metadata = _metadata(content)
         tensors = load_tensors(content)
     except (SafetensorError, ValueError) as error:
         raise WeightsError(
             f"{path}: expected a whole safetensors file, got a damaged or foreign one ({error})"
         ) from error
-    metadata = header.get("__metadata__", {})
     if metadata.get("format") != FORMAT:
         raise WeightsError(f"{path}: expected weights written by `python -m diffusion_lib train`, got another file")
-    run = json.loads(metadata["run"])
-    return Pretrained(
-        _network(path, run["unet"], tensors), SCHEDULES[run["schedule"]](), PARAMETERIZATIONS[run["predict"]], run
-    )
+    try:
+        run = json.loads(metadata["run"])
+        config = UNetConfig(**{k: tuple(v) if isinstance(v, list) else v for k, v in run["unet"].items()})
+        schedule, parameterization = SCHEDULES[run["schedule"]](), PARAMETERIZATIONS[run["predict"]]
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise WeightsError(
+            f"{path}: expected a description of the network, got one that does not fit ({error})"
+        ) from error
+    return Pretrained(_network(path, config, tensors), schedule, parameterization, run, found)
 
 
-def _network(path: Path, config: dict, tensors: dict[str, Tensor]) -> UNet:
-    model = UNet(UNetConfig(**{k: tuple(v) if isinstance(v, list) else v for k, v in config.items()}))
+def _metadata(content: bytes) -> dict[str, str]:
+    """Return what a safetensors file says of itself: 8 bytes of length, then JSON; ValueError if that is damaged."""
+    header = json.loads(content[8 : 8 + int.from_bytes(content[:8], "little")])
+    return (header.get("__metadata__") if isinstance(header, dict) else None) or {}
+
+
+def _network(path: Path, config: UNetConfig, tensors: dict[str, Tensor]) -> UNet:
+    model = UNet(config)
     expected = {name: tuple(tensor.shape) for name, tensor in model.state_dict().items()}
     found = {name: tuple(tensor.shape) for name, tensor in tensors.items()}
     wrong = [name for name in sorted(expected | found) if expected.get(name) != found.get(name)]

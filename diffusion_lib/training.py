@@ -1,5 +1,6 @@
 """The only optimizer: a trainer for every family of models, with EMA, and checkpoints that resume to the same bits."""
 
+import contextlib
 import json
 import math
 import os
@@ -20,6 +21,7 @@ from diffusion_lib.arguments import require_between, require_count, require_posi
 Draw = Callable[[torch.Generator], Sequence[Tensor]]
 # How wrong the model is about each of its examples; nothing random in it: (model, *tensors (b, ...)) -> (b,)
 Loss = Callable[..., Tensor]
+FORMAT = "diffusion_lib checkpoint"
 
 
 class TrainingError(Exception):
@@ -32,7 +34,7 @@ class CheckpointError(Exception):
 
 @dataclass(frozen=True)
 class TrainingConfig:
-    """How to train: `steps` of AdamW; the learning rate rises over `warmup` steps and falls to 0 along a cosine.
+    """How to train: `steps` of AdamW; the learning rate rises over `warmup` steps and falls along a cosine.
 
     Raises: TypeError, ValueError, at once, for a number out of its range.
     """
@@ -47,7 +49,8 @@ class TrainingConfig:
     bf16: bool = False  # compute in bfloat16 where PyTorch's autocast says it is safe; weights stay in their dtype
 
     def __post_init__(self) -> None:
-        require_count("steps", self.steps), require_count("warmup", self.warmup, 0), require_count("seed", self.seed, 0)
+        require_count("steps", self.steps), require_count("warmup", self.warmup, 0)
+        require_count("seed", self.seed, 0, 2**32 - 1)
         require_positive("lr", self.lr), require_positive("clip", self.clip)
         require_between("ema", self.ema, 0.0, 1.0), require_between("weight_decay", self.weight_decay, 0.0, 1.0)
 
@@ -62,31 +65,40 @@ class TrainingStep(NamedTuple):
 
 
 def learning_rate(config: TrainingConfig, step: int) -> float:
-    """Return the learning rate of a step in 1..steps: lr min(step / warmup, (1 + cos(pi step / steps)) / 2)."""
+    """Return the learning rate of a step in 1..steps: lr min(step / warmup, (1 + cos(pi step / steps)) / 2).
+
+    It is 0 at the last step, which moves the average only.
+    """
     return config.lr * min(step / max(config.warmup, 1), (1 + math.cos(math.pi * step / config.steps)) / 2)
 
 
 def step_generator(seed: int, step: int) -> torch.Generator:
-    """Return the generator of one step: the same draws whether the run came here in one go or was resumed."""
-    return torch.Generator().manual_seed((seed << 32) + step)
+    """Return the generator of one step: the same draws whether the run came here in one go or was resumed.
+
+    PyTorch's CPU generator reads 32 bits of its seed only. Seed 0 starts at 0, each further seed 2^32 / golden ratio
+    later, round the circle: seeds 0..1000 start at least 1.9 million steps apart.
+    """
+    return torch.Generator().manual_seed((seed * 0x9E3779B1 + step) % 2**32)
 
 
 class Trainer:
-    """A model in training: its weights, their moving average, the optimizer's memory and the number of steps done.
+    """A model in training: its parameters, their moving average, the optimizer's memory and the number of steps done.
 
-    Under torchrun every process holds one, draws the whole batch and takes its share of it; gradients are averaged by
-    PyTorch's DistributedDataParallel, so that n processes do what one does.
+    A model's buffers are taken for constants: nothing trains, averages or saves them. Under torchrun every process
+    holds a trainer, draws the whole batch and takes its share of it; gradients are averaged by PyTorch's
+    DistributedDataParallel, so that n processes do what one does.
     """
 
     def __init__(self, model: nn.Module, config: TrainingConfig) -> None:
         self.model = model
         self.config = config
         self.step = 0
+        # first: it gives every process the parameters of the first one
+        self._forward = nn.parallel.DistributedDataParallel(model) if dist.is_initialized() else model
         self.ema = {name: p.detach().clone() for name, p in model.named_parameters()}
         self.optimizer = torch.optim.AdamW(
             model.parameters(), lr=config.lr, weight_decay=config.weight_decay, fused=True
         )
-        self._forward = nn.parallel.DistributedDataParallel(model) if dist.is_initialized() else model
 
     def train(self, draw: Draw, loss: Loss) -> Iterator[TrainingStep]:
         """Take the steps that are left, one at each `next`.
@@ -170,33 +182,65 @@ def global_mean(value: Tensor) -> float:
 
 def save_checkpoint(path: Path, trainer: Trainer, about: dict) -> None:
     """Write a checkpoint whole or not at all; `about` (JSON) says what run it belongs to. Raises: OSError."""
-    metadata = {"format": "diffusion_lib checkpoint", "step": str(trainer.step)}
+    metadata = {"format": FORMAT, "step": str(trainer.step)}
     metadata["run"] = json.dumps({"training": asdict(trainer.config), **about}, sort_keys=True)
     write_atomically(path, save(trainer.tensors(), metadata))
+
+
+class Checkpoint(NamedTuple):
+    """What a checkpoint's file holds: the description of its run, the number of steps done, the trainer's tensors."""
+
+    run: dict
+    step: int
+    tensors: dict[str, Tensor]
+
+
+def read_checkpoint(path: Path) -> Checkpoint:
+    """Return what a file written by `save_checkpoint` holds. Raises: CheckpointError (missing, damaged, foreign)."""
+    try:
+        with safe_open(path, "pt") as file:
+            metadata = file.metadata() or {}
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+        if metadata.get("format") != FORMAT:
+            raise CheckpointError(f"{path}: expected a whole checkpoint, got a damaged or foreign file (no {FORMAT})")
+        return Checkpoint(json.loads(metadata["run"]), int(metadata["step"]), tensors)
+    except (SafetensorError, OSError, ValueError, KeyError) as error:
+        raise CheckpointError(
+            f"{path}: expected a whole checkpoint, got a damaged or foreign file ({error})"
+        ) from error
 
 
 def load_checkpoint(path: Path, trainer: Trainer, about: dict) -> None:
     """Restore a trainer from a checkpoint of the same run.
 
-    Raises: CheckpointError for a file that is truncated or foreign, or of a run with other settings.
+    Raises: CheckpointError for a file that is missing, damaged, foreign, or of a run with other settings; the trainer
+    is then as it was.
     """
-    expected = {name: tensor.shape for name, tensor in trainer.tensors().items()}
-    try:
-        with safe_open(path, "pt") as file:
-            metadata = file.metadata() or {}
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-    except (SafetensorError, OSError) as error:
-        raise CheckpointError(
-            f"{path}: expected a whole checkpoint, got a damaged or foreign file ({error})"
-        ) from error
+    found = read_checkpoint(path)
     run = json.loads(json.dumps({"training": asdict(trainer.config), **about}))
-    if metadata.get("format") != "diffusion_lib checkpoint":
-        raise CheckpointError(f"{path}: expected a diffusion_lib checkpoint, got another safetensors file")
-    if differing := differences(run, json.loads(metadata["run"])):
+    if differing := differences(run, found.run):
         raise CheckpointError(f"{path}: belongs to another run: {'; '.join(differing)}")
-    if {name: tensor.shape for name, tensor in tensors.items()} != expected:
+    if kinds(found.tensors) != kinds(trainer.tensors()):
         raise CheckpointError(f"{path}: expected the model's tensors, got others")
-    trainer.restore(tensors, int(metadata["step"]))
+    if not 1 <= found.step <= trainer.config.steps:
+        raise CheckpointError(f"{path}: expected a step in 1..{trainer.config.steps}, got {found.step}")
+    trainer.restore(found.tensors, found.step)
+
+
+def require_same_step(trainer: Trainer) -> None:
+    """CheckpointError unless all processes have done equally many steps: each machine reads the checkpoint itself."""
+    device = next(trainer.model.parameters()).device
+    mean = global_mean(torch.tensor(trainer.step, dtype=torch.float64, device=device))
+    if mean != trainer.step:
+        raise CheckpointError(
+            f"step: expected one checkpoint for all processes, in a folder that each machine sees, got step "
+            f"{trainer.step} here and a mean of {mean} over all"
+        )
+
+
+def kinds(tensors: dict[str, Tensor]) -> dict[str, tuple]:
+    """Return the shape and dtype of each tensor."""
+    return {name: (tuple(tensor.shape), tensor.dtype) for name, tensor in tensors.items()}
 
 
 def differences(expected: dict, found: dict, prefix: str = "") -> list[str]:
@@ -212,14 +256,22 @@ def differences(expected: dict, found: dict, prefix: str = "") -> list[str]:
 
 
 def write_atomically(path: Path, content: bytes) -> None:
-    """Write a file under another name, then move it into place: a reader sees the old file or the new one, whole."""
+    """Write a file under another name, then move it into place: a reader sees the old file or the new one, whole.
+
+    Raises: OSError, which names the file, with the old one in its place.
+    """
     part = path.with_name(f"{path.name}.part")
-    with part.open("wb") as file:
-        for piece in pieces(content):
-            file.write(piece)
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(part, path)
+    try:
+        with part.open("wb") as file:
+            for piece in pieces(content):
+                file.write(piece)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(part, path)
+    except OSError as error:
+        with contextlib.suppress(OSError):
+            part.unlink()  # a full disk needs the room
+        raise OSError(error.errno, error.strerror, str(path)) from error
 
 
 def pieces(content: bytes, size: int = 1 << 20) -> Iterator[bytes]:

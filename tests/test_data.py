@@ -576,3 +576,36 @@ def test_bytes_come_in_three_types():
     content = PICTURES["grey"][0]
     for kind in (bytes, bytearray, memoryview):
         assert picture(kind(content), 8).equal(picture(content, 8))
+
+
+# ---- borders ----
+
+
+@pytest.mark.parametrize(("side", "size"), [(28, 32), (8, 8), (1, 5), (16, 32)])
+def test_padding_lays_paper_around_and_cropping_takes_it_away(side, size):
+    x = torch.rand(3, 2, side, side, generator=seeded(), dtype=torch.float64)
+    wide = data.pad(x, size)
+    border = (size - side) // 2
+    expected = np.pad(x.numpy(), [(0, 0), (0, 0), (border, border), (border, border)], constant_values=-1.0)
+    assert wide.dtype == x.dtype and np.array_equal(wide.numpy(), expected)
+    assert data.crop(wide, side).equal(x)
+    assert float(data.pad(x, side + 2, value=0.5)[0, 0, 0, 0]) == 0.5
+
+
+@pytest.mark.parametrize(
+    ("call", "error", "message"),
+    [
+        (lambda: data.pad(torch.zeros(1, 1, 28, 28), 31), ValueError, "size: expected 28 plus an even border.*got 31"),
+        (lambda: data.pad(torch.zeros(1, 1, 28, 28), 26), ValueError, "size: expected 28 plus.*got 26"),
+        (lambda: data.pad(torch.zeros(1, 1, 28, 26), 32), ValueError, "around 28 x 26 pictures"),
+        (lambda: data.pad(torch.zeros(1, 1, 28, 28, dtype=torch.uint8), 32), TypeError, "pictures: .*torch.uint8"),
+        (lambda: data.crop(torch.zeros(1, 1, 32, 32), 27), ValueError, "size: expected 32 less an even border.*got 27"),
+        (lambda: data.crop(torch.zeros(1, 1, 32, 32), 34), ValueError, "size: expected 32 less.*got 34"),
+        (lambda: data.crop(torch.zeros(1, 1, 32, 32), 0), ValueError, "size: .*got 0"),
+        (lambda: data.crop(torch.zeros(1, 1, 32, 30), 28), ValueError, "of 32 x 30 pictures"),
+        (lambda: data.crop([[0.0]], 28), TypeError, "pictures: expected a torch.Tensor, got list"),
+    ],
+)
+def test_borders_that_do_not_fit_are_refused(call, error, message):
+    with pytest.raises(error, match=message):
+        call()

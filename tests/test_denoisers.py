@@ -7,7 +7,7 @@ import pytest
 import torch
 from oracles import LargestTensor, Line, brute_points, draw, names_everything, refusal
 
-from diffusion_lib.denoisers import Clipped, ExactDenoiser, LearnedDenoiser
+from diffusion_lib.denoisers import Clipped, ExactDenoiser, Guided, LearnedDenoiser
 from diffusion_lib.gaussians import Mixture, Points
 from diffusion_lib.process import EPS, X0, Prediction, V
 from diffusion_lib.schedules import constant, cosine, linear, su
@@ -316,3 +316,67 @@ def test_a_network_that_answers_in_another_form_is_refused(answer, came):
 def test_bad_limits_are_refused(low, high, name, came):
     error = refusal(lambda: Clipped(linear(10), KINDS["mixture"], low, high))
     assert names_everything(error, name, came), error
+
+
+# Guided
+CENTRE = Mixture(torch.ones(1), torch.tensor([[0.3, -0.2]]), torch.tensor([[[0.5, 0.1], [0.1, 0.4]]]))
+SHIFTED = Mixture(torch.ones(1), torch.tensor([[1.0, 0.4]]), torch.tensor([[[0.2, 0.0], [0.0, 0.1]]]))
+
+
+@pytest.mark.parametrize("name", ["linear", "cosine"])
+def test_guidance_at_scales_0_1_and_2(name):
+    """0 ignores the label, 1 is no guidance, 2 goes as far again past the labelled prediction."""
+    schedule, x_t, t = SCHEDULES[name], draw(5, 2), torch.tensor([1, 10, 200, 600, 1000])
+    labelled, unlabelled = ExactDenoiser(schedule, PLANE), ExactDenoiser(schedule, CENTRE)
+    with_label, without = labelled(x_t, t), unlabelled(x_t, t)
+    for scale, expected in ((0.0, without), (1.0, with_label)):
+        for found, right in zip(Guided(labelled, unlabelled, scale)(x_t, t), expected, strict=True):
+            torch.testing.assert_close(found, right, rtol=1e-12, atol=1e-12)
+    for found, c, u in zip(Guided(labelled, unlabelled, 2)(x_t, t), with_label, without, strict=True):
+        torch.testing.assert_close((found + u) / 2, c, rtol=1e-12, atol=1e-12)  # the label is the middle
+
+
+@pytest.mark.parametrize("scale", [0.0, 0.5, 1.0, 3.0, 20.0])
+def test_guidance_keeps_x_t(scale):
+    schedule = linear()
+    t, x_t = torch.arange(1, 1001, 37), draw(28, 2)
+    a, b = schedule.rates(t, x_t)
+    x0, eps = Guided(ExactDenoiser(schedule, PLANE), ExactDenoiser(schedule, CENTRE), scale)(x_t, t)
+    size = (a * x0).abs() + (b * eps).abs() + x_t.abs()
+    assert bool(((a * x0 + b * eps - x_t).abs() < 1e-12 * (1 + scale) * size).all())
+
+
+@pytest.mark.parametrize("scale", [0.0, 0.3, 1.0, 2.0, 4.5])
+@pytest.mark.parametrize("t", [1, 100, 500, 1000])
+@pytest.mark.parametrize("pair", [(SHIFTED, CENTRE), (PLANE, CENTRE)], ids=["Gaussians", "mixture"])
+def test_guided_eps_is_the_score_of_the_guided_density(pair, t, scale):
+    """log p_guided(x_t) = s log p(x_t | label) + (1 - s) log p(x_t) + constant; its gradient by autograd."""
+    labelled, unlabelled = (ExactDenoiser(linear(), density) for density in pair)
+    x_t = draw(6, 2).requires_grad_()
+    log_density = scale * labelled.log_density(x_t, t) + (1 - scale) * unlabelled.log_density(x_t, t)
+    (score,) = torch.autograd.grad(log_density.sum(), x_t)
+    b = float(rates(linear(), t)[1])
+    found = Guided(labelled, unlabelled, scale)(x_t.detach(), t).eps
+    torch.testing.assert_close(found, -b * score, rtol=1e-8, atol=1e-9)
+
+
+def test_guided_gaussians_are_a_gaussian_whose_precision_is_the_weighted_sum():
+    """Two Gaussians N(m, C) at time t: s and 1 - s weigh their precisions; the score from that formula in numpy."""
+    t, scale = 300, 2.5
+    a, b = (float(rate) for rate in rates(linear(), t))
+    x_t, score = draw(7, 2), np.zeros((7, 2))
+    for density, weight in ((SHIFTED, scale), (CENTRE, 1 - scale)):
+        mean, covariance = density.means[0].double().numpy(), density.covariances[0].double().numpy()
+        precision = np.linalg.inv(a**2 * covariance + b**2 * np.eye(2))
+        score -= weight * (x_t.numpy() - a * mean) @ precision
+    found = Guided(ExactDenoiser(linear(), SHIFTED), ExactDenoiser(linear(), CENTRE), scale)(x_t, t)
+    np.testing.assert_allclose(found.eps.numpy(), -b * score, rtol=1e-9, atol=1e-9)
+    np.testing.assert_allclose(found.x0.numpy(), (x_t.numpy() + b**2 * score) / a, rtol=1e-9, atol=1e-9)
+
+
+@pytest.mark.parametrize(
+    ("scale", "came"), [(-0.1, "-0.1"), (-math.inf, "-inf"), (math.inf, "inf"), (math.nan, "nan"), ("2", "str")]
+)
+def test_bad_scales_are_refused(scale, came):
+    error = refusal(lambda: Guided(KINDS["mixture"], KINDS["points"], scale))
+    assert names_everything(error, "scale", came), error
