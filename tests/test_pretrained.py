@@ -254,3 +254,13 @@ def test_every_shipped_network_loads_answers_and_is_small(record_count):
     assert sum(sizes) <= 5_000_000
     shipped = {path.stem for path in pretrained.ASSETS.glob("*.safetensors")}
     assert shipped == set(pretrained.SHA256)
+
+
+def test_the_card_tells_checksum_steps_and_command_of_each_network():
+    card = (pretrained.ASSETS / "README.md").read_text()
+    for name, digest in pretrained.SHA256.items():
+        run = pretrained.pretrained(name).run
+        assert f"## {name}" in card
+        part = card.split(f"## {name}")[1].split("\n## ")[0]
+        assert digest in part and f"{run['step']:,} steps" in part
+        assert f"python -m diffusion_lib train --data {run['data']}" in part

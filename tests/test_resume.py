@@ -1,8 +1,8 @@
 """Killed at random moments and resumed, a run ends with the same bits as one that was left alone.
 
-The tiny network has the memory layout and the optimizer of real training: channels_last, fused AdamW. The run that is
-left alone is the real command in a process of its own; the ten that are killed are forks of one warm process, because
-importing PyTorch takes longer than they do.
+The tiny network has the optimizer of real training, fused AdamW. The run that is left alone is the real command in a
+process of its own; the ten that are killed are forks of one warm process, because importing PyTorch takes longer than
+they do.
 """
 
 import json

@@ -1,10 +1,12 @@
 """The U-Net: the same as diffusers' with the same weights; what is built from parts does what the parts say."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 from unet_oracle import renamed, twins
 
-from diffusion_lib.models.unet import UNetConfig
+from diffusion_lib.models.unet import UNet, UNetConfig
 
 GRAPHS = {
     "MNIST's": UNetConfig(classes=10),
@@ -36,3 +38,221 @@ def test_same_weights_same_answer_same_gradients_as_diffusers(config):
     assert gradients.keys() == dict(ours.named_parameters()).keys()
     for name, p in ours.named_parameters():
         assert relative(p.grad, gradients[name]) < 1e-5, name
+
+
+# ---- what it answers, and what it is made of
+
+TINY = UNetConfig(image_size=8, width=8, mults=(1, 2), blocks=2, attention_at=(4,), groups=4, heads=2, classes=3)
+X, TIMES, LABELS = torch.randn(2, 1, 8, 8, generator=torch.Generator().manual_seed(4)), [1, 900], [0, 3]
+
+
+def awake(config: UNetConfig, seed: int = 1) -> UNet:
+    """Return a network with random weights, none of them zero."""
+    network, generator = UNet(config), torch.Generator().manual_seed(seed)
+    with torch.no_grad():
+        for p in network.parameters():
+            p.add_(0.1 * torch.randn(p.shape, generator=generator))
+    return network
+
+
+def ask(network: UNet, x: torch.Tensor = X, t: list[int] = TIMES, labels: list[int] = LABELS) -> torch.Tensor:
+    labels = torch.tensor(labels, dtype=torch.int64) if network.config.classes else None
+    with torch.no_grad():
+        return network(x, torch.tensor(t, dtype=torch.int64), labels)
+
+
+@pytest.mark.parametrize(
+    "config",
+    [
+        TINY,
+        UNetConfig(channels=3, image_size=12, width=4, mults=(1, 1, 3), blocks=1, attention_at=(), groups=2),
+        UNetConfig(image_size=5, width=4, mults=(2,), blocks=3, attention_at=(5,), groups=1),
+    ],
+)
+def test_answer_has_the_shape_of_the_picture(config):
+    x = torch.ones(2, config.channels, config.image_size, config.image_size)
+    assert ask(awake(config), x).shape == x.shape
+    assert ask(awake(config), x[:0], [], []).shape == (0, *x.shape[1:])
+
+
+def test_a_new_network_answers_zero():
+    assert not ask(UNet(TINY)).any()
+
+
+def test_weights_come_from_the_seed_alone_and_leave_the_global_generator_alone():
+    torch.manual_seed(123)
+    before = torch.get_rng_state()
+    one = UNet(TINY, seed=1).state_dict()
+    assert torch.equal(torch.get_rng_state(), before)
+    torch.manual_seed(456)
+    same, other = UNet(TINY, seed=1).state_dict(), UNet(TINY, seed=2).state_dict()
+    assert all(torch.equal(one[name], same[name]) for name in one)
+    assert not torch.equal(one["stem.weight"], other["stem.weight"])
+
+
+def test_two_blocks_down_three_up_and_everything_kept_is_read_once():
+    network, kept, read = awake(TINY), [], []
+    for stage in network.down:
+        stage.register_forward_hook(lambda _, args, out: kept.append(out[1]))
+    for stage in network.up:
+        stage.register_forward_hook(lambda _, args, out: read.append(args[2]))
+    ask(network)
+    assert [len(stage.blocks) for stage in network.down] == [2, 2]
+    assert [len(stage.blocks) for stage in network.up] == [3, 3]
+    assert [[tuple(k.shape[1:]) for k in stage] for stage in kept] == [[(8, 8, 8)] * 3, [(8, 4, 4)] + [(16, 4, 4)] * 2]
+    assert [list(map(id, stage)) for stage in read] == [list(map(id, stage)) for stage in reversed(kept)]
+
+
+def test_each_picture_of_a_batch_is_answered_by_itself():
+    network = awake(TINY)
+    alone = [ask(network, X[k : k + 1], TIMES[k : k + 1], LABELS[k : k + 1]) for k in range(2)]
+    torch.testing.assert_close(ask(network), torch.cat(alone), rtol=1e-4, atol=1e-5)
+
+
+def test_time_and_label_change_the_answer():
+    network = awake(TINY)
+    assert relative(ask(network, t=[2, 900])[:1], ask(network)[:1]) > 1e-4
+    assert torch.equal(ask(network, t=[2, 900])[1:], ask(network)[1:])
+    assert relative(ask(network, labels=[1, 3])[:1], ask(network)[:1]) > 1e-3
+
+
+def test_no_label_is_a_row_of_its_own_after_the_last_class():
+    network = awake(TINY)
+    assert network.no_label == 3 and network.label.weight.shape == (4, 32)
+    answers = [ask(network, labels=[k, k]) for k in range(4)]
+    assert all(relative(answers[k], answers[3]) > 1e-3 for k in range(3))
+
+
+def test_label_and_time_are_added():
+    network, t, labels = awake(TINY), torch.tensor(TIMES), torch.tensor(LABELS)
+    expected = network.time(t) + network.label.weight[labels]
+    assert torch.equal(network.embed(t, labels), expected)
+
+
+def test_double_precision():
+    network = awake(TINY)
+    single = ask(network)
+    double = ask(network.double(), X.double())
+    assert double.dtype == torch.float64
+    assert relative(single.double(), double) < 1e-5
+
+
+def test_autocast_to_bfloat16_answers_in_the_dtype_of_the_picture():
+    network = awake(TINY)
+    with torch.autocast("cpu", torch.bfloat16):
+        answer = ask(network)
+    assert answer.dtype == torch.float32
+    assert 1e-6 < relative(answer, ask(network)) < 0.05
+
+
+# ---- the switches
+
+
+def shapes(**switches: bool) -> dict[str, tuple[int, ...]]:
+    return {name: tuple(p.shape) for name, p in UNet(replace(TINY, **switches)).named_parameters()}
+
+
+def test_without_attention_nothing_else_is_missing():
+    assert shapes(attention=False) == {name: shape for name, shape in shapes().items() if ".attention." not in name}
+
+
+def test_without_time_the_answer_does_not_know_it():
+    assert shapes(time=False) == shapes()
+    timed, timeless = awake(TINY), awake(replace(TINY, time=False))
+    assert torch.equal(ask(timeless), ask(timeless, t=[77, 3]))
+    assert relative(ask(timeless, labels=[1, 3])[:1], ask(timeless)[:1]) > 1e-3  # labels are still read
+    assert relative(ask(timed, t=[77, 3]), ask(timed)) > 1e-3
+
+
+def test_without_skips_only_what_reads_them_is_narrower():
+    full, narrow = shapes(), shapes(skips=False)
+    different = {name for name in full if narrow.get(name) != full[name]}
+    readers = [f"up.{i}.blocks.{j}.res" for i in range(2) for j in range(3)]
+    assert set(narrow) <= set(full)
+    assert all(name.startswith("up.") and name.split(".res.")[0] + ".res" in readers for name in different)
+    assert {f"{block}.conv_in.weight" for block in readers} <= different
+    assert {name.rpartition(".res.")[2].partition(".")[0] for name in different} == {"conv_in", "norm_in", "shortcut"}
+
+
+def test_only_the_skips_pass_by_the_middle():
+    """With the middle's answer set to zero an hourglass answers the same for every picture, a U-Net does not."""
+    for skips in (True, False):
+        network = awake(replace(TINY, skips=skips))
+        network.middle[1].register_forward_hook(lambda _, args, out: torch.zeros_like(out))
+        same = torch.equal(ask(network, X[:1], [5], [1]), ask(network, X[1:], [5], [1]))
+        assert same is not skips
+
+
+# ---- bad input
+
+
+@pytest.mark.parametrize(
+    ("change", "error", "message"),
+    [
+        (
+            {"image_size": 10, "mults": (1, 2, 2)},
+            ValueError,
+            "image_size: expected a multiple of 4 for 3 stages, got 10",
+        ),
+        ({"image_size": 0}, ValueError, "image_size: expected at least 1, got 0"),
+        ({"channels": 0}, ValueError, "channels: expected at least 1, got 0"),
+        ({"width": 0}, ValueError, "width: expected at least 1, got 0"),
+        ({"width": 8.0}, TypeError, "width: expected an int, got float 8.0"),
+        ({"width": 9, "groups": 3, "heads": 3}, ValueError, "width: expected channels that are even and .* got 9"),
+        ({"groups": 3}, ValueError, "divide by 3 groups and 2 heads, got 8"),
+        ({"heads": 3}, ValueError, "divide by 4 groups and 3 heads, got 8"),
+        ({"blocks": 0}, ValueError, "blocks: expected at least 1, got 0"),
+        ({"blocks": -1}, ValueError, "blocks: expected at least 1, got -1"),
+        ({"groups": 0}, ValueError, "groups: expected at least 1, got 0"),
+        ({"heads": 0}, ValueError, "heads: expected at least 1, got 0"),
+        ({"classes": -1}, ValueError, "classes: expected at least 0, got -1"),
+        ({"mults": ()}, ValueError, "mults: expected at least one stage, got none"),
+        ({"mults": (1, 0)}, ValueError, "mults: expected at least 1, got 0"),
+        ({"mults": (1, 1.5)}, TypeError, "mults: expected an int, got float 1.5"),
+        ({"mults": 2}, TypeError, "mults: expected a tuple of integers, got 2"),
+        ({"attention_at": (5,)}, ValueError, r"attention_at: expected sides among \(8, 4\), got \(5,\)"),
+        ({"attention_at": 4}, TypeError, "attention_at: expected a tuple of integers, got 4"),
+    ],
+)
+def test_config_refuses(change, error, message):
+    with pytest.raises(error, match=message):
+        replace(TINY, **change)
+
+
+@pytest.mark.parametrize(
+    ("x", "t", "labels", "error", "message"),
+    [
+        (X.expand(2, 3, 8, 8), [1, 2], [0, 1], ValueError, r"x_t: expected shape \(B, 1, 8, 8\), got \(2, 3, 8, 8\)"),
+        (torch.ones(2, 1, 8, 4), [1, 2], [0, 1], ValueError, r"x_t: expected shape \(B, 1, 8, 8\), got \(2, 1, 8, 4\)"),
+        (torch.ones(1, 8, 8), [1], [0], ValueError, r"x_t: expected shape \(B, 1, 8, 8\), got \(1, 8, 8\)"),
+        (X.long(), [1, 2], [0, 1], TypeError, "x_t: expected floating point, got torch.int64"),
+        (X.numpy(), [1, 2], [0, 1], TypeError, "x_t: expected a torch.Tensor, got ndarray"),
+        (X, [1, 2, 3], [0, 1], ValueError, r"t: expected one time or shape \(2,\), got shape \(3,\)"),
+        (X, [[1], [2]], [0, 1], ValueError, r"t: expected one time or shape \(2,\), got shape \(2, 1\)"),
+        (X, 5, [0, 1], ValueError, r"t: expected shape \(2,\), one time a picture, got a single time"),
+        (X, [0, 5], [0, 1], ValueError, "t: expected times in 1..2147483648, got 0..5"),
+        (X, [1.0, 2.0], [0, 1], TypeError, "t: expected integers, got a tensor of torch.float32"),
+        (X, [1, 2], None, ValueError, r"labels: expected a tensor \(2,\) in 0..3 \(3: no label\), got None"),
+        (X, [1, 2], [0, 4], ValueError, r"labels: expected 0..3 \(3: no label\), got 0..4"),
+        (X, [1, 2], [-1, 0], ValueError, r"labels: expected 0..3 \(3: no label\), got -1..0"),
+        (X, [1, 2], [1], ValueError, r"labels: expected shape \(2,\), got \(1,\)"),
+        (X, [1, 2], 1, ValueError, r"labels: expected shape \(2,\), got \(\)"),
+        (X, [1, 2], [0.0, 1.0], TypeError, "labels: expected int32 or int64, got torch.float32"),
+    ],
+)
+def test_network_refuses(x, t, labels, error, message):
+    labels = labels if labels is None else torch.tensor(labels)
+    with pytest.raises(error, match=message):
+        UNet(TINY)(x, torch.tensor(t), labels)
+
+
+def test_unlabelled_network_refuses_labels():
+    with pytest.raises(
+        ValueError, match=r"labels: expected None \(this network was built without classes\), got labels"
+    ):
+        UNet(replace(TINY, classes=0))(X, torch.tensor(TIMES), torch.tensor(LABELS))
+
+
+def test_list_of_labels_is_refused():
+    with pytest.raises(TypeError, match="labels: expected a torch.Tensor, got list"):
+        UNet(TINY)(X, torch.tensor(TIMES), LABELS)

@@ -5,6 +5,8 @@ import math
 import torch
 from torch import Tensor, nn
 
+from diffusion_lib.arguments import require_count
+
 
 def sinusoidal(t: Tensor, width: int) -> Tensor:
     """Write each time as `width` numbers between -1 and 1: cosines, then sines, from fast to slow.
@@ -12,8 +14,10 @@ def sinusoidal(t: Tensor, width: int) -> Tensor:
     Entry i of each half turns at frequency 10000^(-2i / width) (Vaswani et al. 2017, section 3.5; Ho et al. 2020,
     appendix B): near times differ in the fast entries, far times in the slow ones.
 
-    Args: t (B,); width, even. Returns: (B, width), float64.
+    Args: t (B,), any real numbers; width, even. Returns: (B, width), float64. Raises: TypeError, ValueError.
     """
+    if require_count("width", width, 2) % 2:
+        raise ValueError(f"width: expected an even number, one cosine and one sine each, got {width}")
     half = width // 2
     frequency = torch.exp(-math.log(10000) / half * torch.arange(half, dtype=torch.float64, device=t.device))
     angle = t[:, None].double() * frequency  # (B, half)
@@ -37,7 +41,8 @@ class TimeEmbedding(nn.Module):
 class ResBlock(nn.Module):
     """x + f(x, time): twice norm, SiLU, convolution, with the time's vector added in between (Ho et al., appendix B).
 
-    The last convolution starts at zero, so that a new block passes x on unchanged.
+    The last convolution starts at zero, so that a new block passes x on unchanged (where c_in = c_out; otherwise x
+    goes through a convolution of size 1). Raises: ValueError for groups that do not divide both channels.
     """
 
     def __init__(self, c_in: int, c_out: int, embedding: int, groups: int) -> None:
@@ -61,11 +66,14 @@ class SelfAttention(nn.Module):
     """x + attention: every pixel looks at every other and takes a weighted mean of what it finds there.
 
     softmax(q k^T / sqrt(C / heads)) v (Vaswani et al. 2017, eq. 1), with the pixels as the sequence. A convolution of
-    size 1 is the same linear map at each pixel; the last one starts at zero.
+    size 1 is the same linear map at each pixel; the last one starts at zero. Each head looks with its own share of the
+    channels. Raises: ValueError for heads or groups that do not divide the channels.
     """
 
     def __init__(self, channels: int, heads: int, groups: int) -> None:
         super().__init__()
+        if channels % heads:
+            raise ValueError(f"heads: expected a number that divides {channels} channels, got {heads}")
         self.heads = heads
         self.norm = nn.GroupNorm(groups, channels)
         self.qkv = nn.Conv2d(channels, 3 * channels, 1)
@@ -75,16 +83,15 @@ class SelfAttention(nn.Module):
         """Return x plus what attention found, (B, C, H, W) -> (B, C, H, W)."""
         B, C, H, W = x.shape
         qkv = self.qkv(self.norm(x)).permute(0, 2, 3, 1)  # (B, H, W, 3C)
-        q, k, v = qkv.reshape(B, H * W, 3, self.heads, C // self.heads).permute(
-            2, 0, 3, 1, 4
-        )  # (B, heads, HW, C/heads)
+        qkv = qkv.reshape(B, H * W, 3, self.heads, C // self.heads)
+        q, k, v = qkv.permute(2, 0, 3, 1, 4)  # (B, heads, HW, C/heads) each
         weights = (q @ k.transpose(-1, -2) / math.sqrt(C // self.heads)).softmax(-1)  # (B, heads, HW, HW)
         found = (weights @ v).permute(0, 2, 1, 3).reshape(B, H, W, C).permute(0, 3, 1, 2)  # (B, C, H, W)
         return x + self.out(found)
 
 
 class Down(nn.Module):
-    """Halve the picture's side: a convolution that looks at every second pixel."""
+    """Halve the picture's side: a convolution whose centre stops at every second pixel (Ho et al., code)."""
 
     def __init__(self, channels: int) -> None:
         super().__init__()

@@ -33,8 +33,13 @@ class UNetConfig:
         for name in ("channels", "image_size", "width", "blocks", "groups", "heads"):
             require_count(name, getattr(self, name))
         require_count("classes", self.classes, 0)
-        if not self.mults or self.image_size % 2 ** (len(self.mults) - 1):
-            factor = 2 ** (len(self.mults) - 1)
+        for name in ("mults", "attention_at"):
+            if not isinstance(getattr(self, name), tuple | list):
+                raise TypeError(f"{name}: expected a tuple of integers, got {getattr(self, name)!r}")
+        if not self.mults:
+            raise ValueError("mults: expected at least one stage, got none")
+        factor = 2 ** (len(self.mults) - 1)
+        if self.image_size % factor:
             raise ValueError(
                 f"image_size: expected a multiple of {factor} for {len(self.mults)} stages, got {self.image_size}"
             )
@@ -124,7 +129,6 @@ class UNet(nn.Module):
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
             self._build(config)
-        self.to(memory_format=torch.channels_last)  # the layout that convolutions are fastest in
 
     def _build(self, config: UNetConfig) -> None:
         widths, bottom = config.widths, config.widths[-1]
@@ -160,7 +164,7 @@ class UNet(nn.Module):
         """
         self._check(x_t, t, labels)
         emb = self.embed(t, labels)
-        x = self.stem(x_t.contiguous(memory_format=torch.channels_last))
+        x = self.stem(x_t)
         kept = []
         for stage in self.down:
             x, skips = stage(x, emb)

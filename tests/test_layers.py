@@ -1,0 +1,220 @@
+"""The U-Net's parts against formulas written a second way: numpy, unfolded convolutions, PyTorch's own attention."""
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from diffusion_lib.models.layers import Down, ResBlock, SelfAttention, TimeEmbedding, Up, sinusoidal, zeroed
+
+
+def awake(module: nn.Module, seed: int = 1) -> nn.Module:
+    """Return the module in float64 with random weights, none of them zero or one."""
+    generator = torch.Generator().manual_seed(seed)
+    module.double()
+    with torch.no_grad():
+        for p in module.parameters():
+            p.add_(0.3 * torch.randn(p.shape, generator=generator, dtype=p.dtype))
+    return module
+
+
+def noise(*shape: int, seed: int = 0) -> Tensor:
+    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+
+
+def close(left: Tensor, right: Tensor) -> None:
+    torch.testing.assert_close(left, right, rtol=1e-10, atol=1e-10)
+
+
+# ---- the formulas, written again
+
+
+def silu(x: Tensor) -> Tensor:
+    return x / (1 + torch.exp(-x))
+
+
+def group_norm(norm: nn.GroupNorm, x: Tensor, groups: int = 4) -> Tensor:
+    """Each picture, each group of neighbouring channels: mean 0 and variance 1 over channels and pixels together."""
+    answer = torch.empty_like(x)
+    size = x.shape[1] // groups
+    for picture in range(len(x)):
+        for start in range(0, x.shape[1], size):
+            part = x[picture, start : start + size]
+            variance = ((part - part.mean()) ** 2).mean()
+            answer[picture, start : start + size] = (part - part.mean()) / (variance + 1e-5).sqrt()
+    return answer * norm.weight[:, None, None] + norm.bias[:, None, None]
+
+
+def convolution(layer: nn.Conv2d, x: Tensor) -> Tensor:
+    """A 3x3 convolution at every pixel, as nine shifted pictures, each mixed by one matrix."""
+    padded, (H, W) = F.pad(x, (1, 1, 1, 1)), x.shape[2:]
+    answer = layer.bias[:, None, None].expand(len(x), -1, H, W).clone()
+    for i in range(3):
+        for j in range(3):
+            answer += torch.einsum("oc,bchw->bohw", layer.weight[:, :, i, j], padded[:, :, i : i + H, j : j + W])
+    return answer
+
+
+# ---- time
+
+
+@pytest.mark.parametrize("width", [2, 8, 32, 128])
+def test_sinusoidal_is_the_formula_cosines_first(width):
+    t = np.array([0, 1, 2, 10, 999, 1000])
+    frequency = 10000.0 ** (-2 * np.arange(width // 2) / width)
+    expected = np.concatenate([np.cos(np.outer(t, frequency)), np.sin(np.outer(t, frequency))], 1)
+    found = sinusoidal(torch.from_numpy(t), width)
+    assert found.dtype == torch.float64 and found.shape == (6, width)
+    np.testing.assert_allclose(found.numpy(), expected, rtol=0, atol=1e-12)
+
+
+def test_dot_products_of_times_depend_on_their_difference_only():
+    table = sinusoidal(torch.arange(1, 1001), 32)
+    products = table @ table.T
+    for k in (0, 1, 30, 700):
+        diagonal = products.diagonal(k)
+        assert float(diagonal.max() - diagonal.min()) < 1e-10
+    assert abs(float(products[0, 0]) - 16) < 1e-10
+
+
+def test_no_two_times_look_alike():
+    table = sinusoidal(torch.arange(1, 1001), 32)
+    apart = torch.cdist(table, table) + 10 * torch.eye(1000, dtype=torch.float64)
+    assert apart.min() > 0.5
+
+
+@pytest.mark.parametrize(
+    ("width", "error", "message"),
+    [
+        (7, ValueError, "width: expected an even number, one cosine and one sine each, got 7"),
+        (0, ValueError, "width: expected at least 2, got 0"),
+        (8.0, TypeError, "width: expected an int, got float 8.0"),
+    ],
+)
+def test_sinusoidal_refuses(width, error, message):
+    with pytest.raises(error, match=message):
+        sinusoidal(torch.tensor([1]), width)
+
+
+def test_time_embedding_is_two_linear_maps_with_silu_between():
+    embedding, t = awake(TimeEmbedding(8, 20)), torch.tensor([1, 500])
+    inner = silu(sinusoidal(t, 8) @ embedding.expand.weight.T + embedding.expand.bias)
+    close(embedding(t), inner @ embedding.mix.weight.T + embedding.mix.bias)
+
+
+# ---- the residual block
+
+
+@pytest.mark.parametrize(("c_in", "c_out"), [(8, 8), (8, 12)])
+def test_res_block_is_its_formula(c_in, c_out):
+    block, x, emb = awake(ResBlock(c_in, c_out, 6, 4)), noise(2, c_in, 5, 7), noise(2, 6, seed=1)
+    h = convolution(block.conv_in, silu(group_norm(block.norm_in, x)))
+    h = h + (silu(emb) @ block.time.weight.T + block.time.bias)[:, :, None, None]
+    h = convolution(block.conv_out, silu(group_norm(block.norm_out, h)))
+    beside = x
+    if c_in != c_out:
+        beside = (
+            torch.einsum("oc,bchw->bohw", block.shortcut.weight[:, :, 0, 0], x) + block.shortcut.bias[:, None, None]
+        )
+    close(block(x, emb), beside + h)
+
+
+def test_new_res_block_passes_on_what_it_gets_and_the_gradient_too():
+    block, x = ResBlock(8, 8, 6, 4).double(), noise(2, 8, 4, 4).requires_grad_()
+    direction = noise(2, 8, 4, 4, seed=2)
+    y = block(x, noise(2, 6, seed=1))
+    assert torch.equal(y, x)
+    (y * direction).sum().backward()
+    assert torch.equal(x.grad, direction)
+    assert block.conv_out.weight.grad.abs().max() > 0  # and yet it can learn
+
+
+def test_new_res_block_of_other_width_is_its_shortcut():
+    block, x = ResBlock(8, 12, 6, 4).double(), noise(2, 8, 4, 4)
+    assert torch.equal(block(x, noise(2, 6)), block.shortcut(x))
+
+
+def test_the_time_moves_a_channel_at_every_pixel_alike():
+    block, x = awake(ResBlock(8, 8, 6, 4)), noise(1, 8, 4, 4)
+    seen = []
+    block.norm_out.register_forward_pre_hook(lambda _, args: seen.append(args[0]))
+    block(x, noise(1, 6, seed=1)), block(x, noise(1, 6, seed=2))
+    moved = seen[1] - seen[0]  # (1, 8, 4, 4)
+    close(moved, moved[:, :, :1, :1].expand_as(moved))
+    assert moved[0, :, 0, 0].abs().min() > 0
+
+
+@pytest.mark.parametrize(("c_in", "c_out"), [(6, 8), (8, 6)])
+def test_res_block_refuses_groups_that_do_not_divide(c_in, c_out):
+    with pytest.raises(ValueError, match="divisible by num_groups"):
+        ResBlock(c_in, c_out, 6, 4)
+
+
+# ---- self-attention
+
+
+@pytest.mark.parametrize("heads", [1, 2, 4])
+def test_self_attention_is_pytorchs(heads):
+    attention, x = awake(SelfAttention(8, heads, 4)), noise(2, 8, 3, 5)
+    sequence = group_norm(attention.norm, x).flatten(2).transpose(1, 2)  # (2, 15, 8)
+    mixed = sequence @ attention.qkv.weight[:, :, 0, 0].T + attention.qkv.bias  # (2, 15, 24)
+    q, k, v = (part.unflatten(2, (heads, 8 // heads)).transpose(1, 2) for part in mixed.split(8, dim=2))
+    found = F.scaled_dot_product_attention(q, k, v).transpose(1, 2).flatten(2)  # (2, 15, 8)
+    found = found @ attention.out.weight[:, :, 0, 0].T + attention.out.bias
+    close(attention(x), x + found.transpose(1, 2).unflatten(2, (3, 5)))
+
+
+def test_self_attention_does_not_know_where_a_pixel_is():
+    attention, x = awake(SelfAttention(8, 2, 4)), noise(2, 8, 4, 4)
+    order = torch.randperm(16, generator=torch.Generator().manual_seed(3))
+
+    def shuffled(picture: Tensor) -> Tensor:
+        return picture.flatten(2)[:, :, order].unflatten(2, (4, 4))
+
+    close(attention(shuffled(x)), shuffled(attention(x)))
+    assert (Up(8).double()(shuffled(x)) - Up(8).double()(x)).abs().max() > 0.1
+
+
+def test_one_pixel_asks_every_pixel():
+    attention, x = awake(SelfAttention(8, 2, 4)), noise(1, 8, 4, 4).requires_grad_()
+    attention.norm = nn.Identity()  # the norm alone would tie all pixels together
+    attention(x)[0, :, 0, 0].sum().backward()
+    assert x.grad.abs().sum(1).min() > 0
+
+
+def test_new_self_attention_passes_on_what_it_gets():
+    x = noise(2, 8, 4, 4)
+    assert torch.equal(SelfAttention(8, 2, 4).double()(x), x)
+
+
+def test_self_attention_refuses():
+    with pytest.raises(ValueError, match="heads: expected a number that divides 8 channels, got 3"):
+        SelfAttention(8, 3, 4)
+    with pytest.raises(ValueError, match="divisible by num_groups"):
+        SelfAttention(8, 2, 3)
+
+
+# ---- down and up
+
+
+def test_down_is_a_convolution_read_at_every_second_pixel():
+    down, x = awake(Down(4)), noise(2, 4, 6, 8)
+    assert down(x).shape == (2, 4, 3, 4)
+    close(down(x), convolution(down.conv, x)[:, :, ::2, ::2])
+
+
+def test_up_repeats_each_pixel_and_smooths():
+    up, x = awake(Up(4)), noise(2, 4, 3, 5)
+    close(up(x), convolution(up.conv, x.repeat_interleave(2, 2).repeat_interleave(2, 3)))
+
+
+def test_up_draws_no_checkerboard_on_an_even_picture():
+    inside = awake(Up(4))(torch.ones(1, 4, 5, 5, dtype=torch.float64))[:, :, 1:-1, 1:-1]
+    close(inside, inside[:, :, :1, :1].expand_as(inside))
+
+
+def test_zeroed_returns_the_layer_itself_with_weights_and_bias_zero():
+    layer = nn.Conv2d(2, 3, 3)
+    assert zeroed(layer) is layer
+    assert not layer.weight.any() and not layer.bias.any()
