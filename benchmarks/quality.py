@@ -181,7 +181,8 @@ def train_peer(steps: int, mnist: data.Digits, ours: pretrained.Pretrained) -> P
     model = Peer(ours.model.config, config.seed)
     trainer = training.Trainer(model, config)
     schedule = SCHEDULES[run["schedule"]]()
-    draw = losses.denoising_draw(data.pad(mnist.train, 32), schedule, run["batch"], mnist.train_labels, run["drop"])
+    pictures, labels = data.pad(mnist.train, 32), mnist.train_labels
+    draw = losses.denoising_draw(pictures, schedule, run["batch"], labels, model.no_label, run["drop"])
 
     def loss(network: nn.Module, x0: Tensor, t: Tensor, eps: Tensor, labels: Tensor) -> Tensor:
         asked = partial(network, labels=labels)

@@ -59,23 +59,31 @@ def mean_square(error: Tensor) -> Tensor:
 
 
 def denoising_draw(
-    x0: Tensor, schedule: Schedule, batch: int, labels: Tensor | None = None, drop: float = 0.1
+    x0: Tensor,
+    schedule: Schedule,
+    batch: int,
+    labels: Tensor | None = None,
+    no_label: int | None = None,
+    drop: float = 0.1,
 ) -> Callable[[torch.Generator], tuple[Tensor, ...]]:
     """Return the random half of Algorithm 1 (Ho et al. 2020): a function that draws a batch for `denoising_loss`.
 
     It draws `batch` different pictures, their times from 1..T, their noise and, with labels, which labels are replaced
-    by "no label" (the number after the largest) so that guidance can learn both (Ho and Salimans 2022, Algorithm 1).
+    by `no_label`, so that guidance can learn both (Ho and Salimans 2022, Algorithm 1).
 
-    Args: x0 (N, *D), the data; labels int64 (N,); drop, the share of labels replaced. Returns: generator -> x0
-    (batch, *D), t (batch,), eps (batch, *D) and, with labels, labels (batch,).
-    Raises: TypeError, ValueError (an empty data set, a batch larger than it, labels that are not one a picture).
+    Args: x0 (N, *D), the data; labels int64 (N,), with the network's `no_label`, a number above them all; drop, the
+    share of labels replaced. Returns: generator -> x0 (batch, *D), t (batch,), eps (batch, *D) and, with labels,
+    labels (batch,).
+    Raises: TypeError, ValueError (an empty data set, a batch larger than it, labels that are not one a picture, or
+    labels without a number for "no label").
     """
     if len(require_data("x0", x0)) == 0:
         raise ValueError("x0: expected at least one example, got an empty data set")
     require_count("batch", batch, 1, len(x0)), require_between("drop", drop, 0.0, 1.0)
-    if labels is not None and labels.shape != x0.shape[:1]:
-        raise ValueError(f"labels: expected shape ({len(x0)},), got {tuple(labels.shape)}")
-    no_label = None if labels is None else int(labels.max()) + 1
+    if labels is not None:
+        if labels.shape != x0.shape[:1]:
+            raise ValueError(f"labels: expected shape ({len(x0)},), got {tuple(labels.shape)}")
+        require_count("no_label", no_label, int(labels.max()) + 1)
 
     def draw(generator: torch.Generator) -> tuple[Tensor, ...]:
         chosen = torch.randperm(len(x0), generator=generator)[:batch]

@@ -170,14 +170,14 @@ DATA, LABELS = torch.arange(40.0)[:, None, None], torch.arange(40) % 4
 
 
 def test_a_draw_is_decided_by_its_generator():
-    sample = denoising_draw(DATA, LINEAR, 16, LABELS)
+    sample = denoising_draw(DATA, LINEAR, 16, LABELS, 4)
     for one, two in zip(sample(seeded(3)), sample(seeded(3)), strict=True):
         assert torch.equal(one, two)
     assert all(not torch.equal(one, two) for one, two in zip(sample(seeded(3)), sample(seeded(4)), strict=True))
 
 
 def test_a_draw_has_the_shapes_it_promises_and_keeps_labels_beside_their_pictures():
-    x0, t, eps, labels = denoising_draw(DATA, LINEAR, 16, LABELS, drop=0.0)(seeded(0))
+    x0, t, eps, labels = denoising_draw(DATA, LINEAR, 16, LABELS, 4, drop=0.0)(seeded(0))
     assert (x0.shape, t.shape, eps.shape, labels.shape) == ((16, 1, 1), (16,), (16, 1, 1), (16,))
     assert (eps.dtype, t.dtype, labels.dtype) == (x0.dtype, torch.int64, torch.int64)
     assert torch.equal(labels, x0.flatten().long() % 4)
@@ -208,7 +208,7 @@ def test_times_are_uniform_and_noise_is_normal():
 @pytest.mark.parametrize("drop", [0.0, 0.1, 1.0])
 def test_labels_are_dropped_at_the_asked_rate(drop):
     data, labels = torch.zeros(2000, 1), torch.arange(2000) % 3
-    dropped = [denoising_draw(data, LINEAR, 2000, labels, drop)(seeded(seed))[3] == 3 for seed in range(10)]
+    dropped = [denoising_draw(data, LINEAR, 2000, labels, 7, drop)(seeded(seed))[3] == 7 for seed in range(10)]
     share = float(torch.cat(dropped).double().mean())
     assert abs(share - drop) <= 4 * (drop * (1 - drop) / 20_000) ** 0.5
 
@@ -221,7 +221,9 @@ def test_labels_are_dropped_at_the_asked_rate(drop):
         (lambda: denoising_draw(DATA, LINEAR, 0), "batch", "0"),
         (lambda: denoising_draw(DATA, LINEAR, 4, LABELS[:39]), "labels", "(39,)"),
         (lambda: denoising_draw(DATA, LINEAR, 4, LABELS[:, None]), "labels", "(40, 1)"),
-        (lambda: denoising_draw(DATA, LINEAR, 4, LABELS, drop=1.5), "drop", "1.5"),
+        (lambda: denoising_draw(DATA, LINEAR, 4, LABELS, 4, drop=1.5), "drop", "1.5"),
+        (lambda: denoising_draw(DATA, LINEAR, 4, LABELS), "no_label", "None"),
+        (lambda: denoising_draw(DATA, LINEAR, 4, LABELS, 3), "no_label", "3"),
         (lambda: denoising_draw(DATA / 0, LINEAR, 4), "x0", "NaN"),
         (lambda: denoising_draw(DATA.byte(), LINEAR, 4), "x0", "uint8"),
     ],
