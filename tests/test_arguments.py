@@ -17,6 +17,7 @@ from diffusion_lib.arguments import (
     require_earlier,
     require_generator,
     require_inside,
+    require_labels,
     require_positive,
     require_real,
     require_steps,
@@ -43,6 +44,7 @@ def test_what_is_right_comes_back():
     assert require_positive("std", 1e-300) == 1e-300
     table = require_table("beta", [1, 0.1], "(T,)", 1)
     assert table.dtype == torch.float64 and table.tolist() == [1.0, 0.1]
+    assert require_labels(torch.tensor([0, 3]), 3, 2) is None and require_labels(None, 0, 2) is None
     assert require_earlier(torch.tensor(1), torch.tensor([2, 3])) is None
 
 
@@ -153,6 +155,13 @@ def test_a_list_keeps_all_its_digits():
         (lambda: require_count("n", 6, 2, 5), ValueError, "n", "6"),
         (lambda: require_count("n", 2.0), TypeError, "n", "2.0"),
         (lambda: require_count("n", True), TypeError, "n", "True"),
+        (lambda: require_labels(None, 3, 2), ValueError, "labels", "None"),
+        (lambda: require_labels(torch.tensor([0, 1]), 0, 2), ValueError, "labels", "got labels"),
+        (lambda: require_labels([0, 1], 3, 2), TypeError, "labels", "list"),
+        (lambda: require_labels(torch.tensor([0.0, 1.0]), 3, 2), TypeError, "labels", "torch.float32"),
+        (lambda: require_labels(torch.tensor([0]), 3, 2), ValueError, "labels", "(1,)"),
+        (lambda: require_labels(torch.tensor([0, 4]), 3, 2), ValueError, "labels", "0..4"),
+        (lambda: require_labels(torch.tensor([-1, 0]), 3, 2), ValueError, "labels", "-1..0"),
         (lambda: require_generator(None), TypeError, "generator", "NoneType"),
         (lambda: require_generator(0), TypeError, "generator", "int"),
         (lambda: require_choice("variance", "small", ("posterior", "beta")), ValueError, "variance", "'small'"),

@@ -342,7 +342,7 @@ def test_argparse_has_its_own_status(tmp_path: Path, capsys, options):
         (Digits(torch.zeros(0, 1, 16, 16), torch.zeros(0).long(), None, None), "x0: expected at least one example"),
         (Digits(torch.zeros(9, 1, 16, 16), torch.zeros(7).long(), None, None), "labels: expected shape (9,), got (7,)"),
         (Digits(torch.zeros(9, 1, 16, 16) / 0, torch.zeros(9).long(), None, None), "x0: expected finite numbers"),
-        (Digits(torch.zeros(9, 1, 16, 16), torch.full((9,), 30), None, None), "labels: expected 0..10"),
+        (Digits(torch.zeros(9, 1, 16, 16), torch.full((9,), 30), None, None), "no_label: expected at least 31, got 10"),
     ],
     ids=["empty", "labels of another number", "not finite", "a label out of range"],
 )
