@@ -6,7 +6,7 @@ import subprocess
 import sys
 
 import pytest
-from mutants import LIBRARY, MUTANTS, ROOMS, ROOT, TABLE, Mutant, cell, mutated, read_mutants, table, tests_of
+from mutants import LIBRARY, MUTANTS, ROOMS, ROOT, TABLE, Mutant, cell, mutated, read_mutants, table, file_of_tests
 
 ALL = read_mutants(MUTANTS.read_text())
 
@@ -30,7 +30,7 @@ def test_the_stored_table_lists_these_mutants_and_tests_that_exist():
     killers = [row.split("|")[-2].strip() for row in rows]
     assert len(killers) == len(ALL) and stored == table(ALL, killers), "run `make mutants`"
     for mutant, killer in zip(ALL, killers, strict=True):
-        assert f"def {killer}(" in tests_of(mutant.room).read_text(), "run `make mutants`"
+        assert f"def {killer}(" in file_of_tests(mutant.room).read_text(), "run `make mutants`"
 
 
 @pytest.mark.parametrize("text", ["a = c\n", "a = b  # a = b\n"])

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import lesson_rules as rules
 import pytest
+import torch
 
 import notebooks as tool
 
@@ -109,6 +110,10 @@ def test_folded_answer_runs(path, at, monkeypatch, record_count):
     notebook = rules.read(path)
     monkeypatch.chdir(path.parent)
     names: dict[str, object] = {"__name__": "__main__"}
-    exec(compile(rules.python_of(rules.code_cells(notebook)[0]), f"{path.name}, set-up", "exec"), names)
-    exec(compile(rules.answers(notebook)[at], f"{path.name}, answer {at + 1}", "exec"), names)
+    dtype = torch.get_default_dtype()
+    try:
+        exec(compile(rules.python_of(rules.code_cells(notebook)[0]), f"{path.name}, set-up", "exec"), names)
+        exec(compile(rules.answers(notebook)[at], f"{path.name}, answer {at + 1}", "exec"), names)
+    finally:
+        torch.set_default_dtype(dtype)  # some lessons work in double precision
     record_count("folded answers run", 1)

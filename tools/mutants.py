@@ -73,7 +73,7 @@ def mutated(mutant: Mutant, text: str) -> str:
     return text.replace(mutant.old, mutant.new)
 
 
-def tests_of(room: str) -> Path:
+def file_of_tests(room: str) -> Path:
     """Return the file that tests a room: tests/test_unet.py for models/unet."""
     return ROOT / "tests" / f"test_{room.rpartition('/')[2]}.py"
 
@@ -112,7 +112,7 @@ def run_tests(folder: Path, room: str) -> None:
     sys.path.insert(0, str(folder))
     first = FirstFailure()
     quick = ["-x", "-q", "--tb=line", "--assert=plain", "-p", "no:cacheprovider"]
-    code = pytest.main([*quick, f"--rootdir={ROOT}", str(tests_of(room))], plugins=[first])
+    code = pytest.main([*quick, f"--rootdir={ROOT}", str(file_of_tests(room))], plugins=[first])
     import diffusion_lib
 
     if Path(diffusion_lib.__file__).parent.parent != folder:
