@@ -6,7 +6,7 @@ import subprocess
 import sys
 
 import pytest
-from mutants import LIBRARY, MUTANTS, ROOMS, ROOT, TABLE, Mutant, cell, mutated, read_mutants, table, file_of_tests
+from mutants import LIBRARY, MUTANTS, ROOMS, ROOT, TABLE, Mutant, cell, file_of_tests, mutated, read_mutants, table
 
 ALL = read_mutants(MUTANTS.read_text())
 
