@@ -1,21 +1,29 @@
-"""Measure the shipped MNIST weights: are the digits the ones that were asked for, and are they as varied as real ones?
+"""Measure MNIST weights: are the digits the ones that were asked for, and are they as varied as real ones?
 
-    python benchmarks/quality.py measure [--weights PATH] [--folder ../shared/data/mnist] [--seeds 3] [--write]
-    python benchmarks/quality.py peer --steps 4000 [--weights PATH]      first train diffusers' network the same way
+    python benchmarks/quality.py measure [FILE ...] [--folder ../shared/data/mnist] [--scale 1 2] [--seeds 0 1 2]
+    python benchmarks/quality.py peer --steps 2000      train diffusers' network as the shipped weights were trained
+    python benchmarks/quality.py table                  write benchmarks/quality.md from all that was measured
 
 A classifier, trained here on the same training images (and kept in .cache/), reads 1,000 samples, 100 of each label, of
 50 DDIM steps: the share recognised as asked, and the Frechet distance in its features to all 10,000 test images. The
 floor of that distance is what 1,000 real training images, 100 of each label, have: the mean of ten such draws.
+
+Without a FILE, the shipped weights are measured. Each number is kept in .cache/: the work can be done in pieces.
 """
 
 import argparse
+import hashlib
 import json
 import statistics
 import sys
+from collections.abc import Callable
 from functools import partial
+from itertools import product
 from pathlib import Path
+from typing import NamedTuple
 
 import torch
+from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from tqdm.auto import tqdm
@@ -33,7 +41,9 @@ from diffusion_lib.samplers import ddim, final  # noqa: E402
 from diffusion_lib.schedules import SCHEDULES, uniform_steps  # noqa: E402
 
 CACHE = ROOT / ".cache"
-PER_LABEL, BATCH = 100, 200
+FOUND = CACHE / "quality"  # one file of JSON for each measurement
+PER_LABEL, BATCH, DDIM_STEPS = 100, 200, 50
+PEER = "diffusers' weights"  # what a peer's file calls itself
 
 
 class Classifier(nn.Module):
@@ -111,70 +121,116 @@ class Peer(nn.Module):
         return self.network(x_t, t, class_labels=labels).sample.to(x_t.dtype)
 
 
+class Network(NamedTuple):
+    """A trained network: whose it is, the module, how it was trained, the SHA-256 of its file."""
+
+    name: str
+    model: nn.Module
+    run: dict
+    sha256: str
+
+
+def load_network(path: Path) -> Network:
+    """Return the network in a file of weights, ours or the peer's."""
+    with safe_open(path, "pt") as file:
+        metadata = file.metadata()
+    if metadata["format"] != PEER:
+        found = pretrained.load_weights(path)
+        return Network("ours", found.model, dict(found.run), found.sha256)
+    model = Peer(pretrained.pretrained("mnist").model.config, 0)
+    model.load_state_dict(load_file(path))
+    sha256 = hashlib.sha256(path.read_bytes()).hexdigest()
+    return Network("diffusers' UNet2DModel", model.eval(), json.loads(metadata["run"]), sha256)
+
+
 @torch.inference_mode()
-def samples(model: nn.Module, run: dict, scale: float, seed: int, steps: int = 50) -> tuple[Tensor, Tensor]:
+def samples(network: Network, scale: float, seed: int) -> tuple[Tensor, Tensor]:
     """Return 1,000 pictures (N, 1, 28, 28) by DDIM and the labels that they were asked for."""
+    model, run = network.model, network.run
     schedule, prediction = SCHEDULES[run["schedule"]](), PARAMETERIZATIONS[run["predict"]]
     labels = torch.arange(10).repeat(PER_LABEL)
     generator, parts = seeded(seed), []
-    for asked in tqdm(labels.split(BATCH), desc=f"scale {scale}, seed {seed}"):
+    for asked in tqdm(labels.split(BATCH), desc=f"{network.name}, scale {scale}, seed {seed}"):
         bound = [asked] if scale == 1 else [asked, torch.full_like(asked, model.no_label)]
         denoisers = [LearnedDenoiser(schedule, partial(model, labels=given), prediction) for given in bound]
         denoise = denoisers[0] if scale == 1 else Guided(*denoisers, scale)
         noise = torch.randn(len(asked), 1, 32, 32, generator=generator)
-        drawn = final(ddim(Clipped(schedule, denoise), schedule, noise, uniform_steps(schedule, steps)))
+        drawn = final(ddim(Clipped(schedule, denoise), schedule, noise, uniform_steps(schedule, DDIM_STEPS)))
         parts.append(data.crop(drawn, 28).clamp(-1, 1))
     return torch.cat(parts), labels
 
 
-def measured(name: str, model: nn.Module, run: dict, classifier: Classifier, test: Tensor, seeds: int) -> list[dict]:
-    """Return a row for each guidance scale."""
-    rows = []
-    for scale in (1.0, 2.0):
-        found = [samples(model, run, scale, seed) for seed in range(seeds if scale == 1 else 1)]
-        right, distances = [], []
-        for pictures, labels in found:
-            features, recognised = read(classifier, pictures)
-            right.append(float((recognised == labels).float().mean()))
-            distances.append(float(frechet(features, test)))
-        row = {"network": name, "steps": run["step"], "scale": scale, "recognised": right, "distance": distances}
-        print(json.dumps(row), flush=True)
-        rows.append(row | {"pictures": found[0][0]})
-    return rows
+def kept(name: str, measure: Callable[[], dict]) -> dict:
+    """Return what was measured under this name before, or measure and keep it."""
+    path = FOUND / f"{name}.json"
+    if not path.exists():
+        FOUND.mkdir(parents=True, exist_ok=True)
+        path.write_text(json.dumps(measure(), indent=1))
+    return json.loads(path.read_text())
 
 
-def nearest(pictures: Tensor, train: Tensor) -> Tensor:
-    """Return each picture's distance to the nearest training image, root mean square a pixel, (N,)."""
-    return torch.cdist(pictures.flatten(1), train.flatten(1)).amin(1) / 28
+def quality(network: Network, scale: float, seed: int, mnist: data.Digits) -> dict:
+    """Return what the classifier says of 1,000 samples, and how near they come to training pictures."""
+    pictures, labels = samples(network, scale, seed)
+    classifier = trained_classifier(mnist)
+    features, recognised = read(classifier, pictures)
+    return {
+        "network": network.name,
+        "steps": network.run["step"],
+        "init": bool(network.run.get("init")),
+        "scale": scale,
+        "seed": seed,
+        "recognised": float((recognised == labels).float().mean()),
+        "distance": float(frechet(features, read(classifier, mnist.test)[0])),
+        "nearest": nearest(pictures, mnist.train),
+    }
 
 
-def copying(name: str, distances: Tensor) -> str:
-    """Return in words how far pictures are from the training images."""
-    return f"{name}: median {distances.median():.3f}, nearest of all {distances.min():.3f}"
+def judge(mnist: data.Digits) -> dict:
+    """Return what the numbers are to be read against: real pictures, and the classifier's accuracy."""
+    classifier = trained_classifier(mnist)
+    test, recognised = read(classifier, mnist.test)
+    return {
+        "accuracy": float((recognised == mnist.test_labels).float().mean()),
+        "floor": floor_of(read(classifier, mnist.train)[0], mnist.train_labels, test),
+        "nearest": nearest(mnist.test[:1000], mnist.train),
+    }
 
 
-def table(rows: list[dict], floor: list[float], accuracy: float, copies: list[str]) -> str:
+def nearest(pictures: Tensor, train: Tensor) -> dict:
+    """Return the median and the least distance to the nearest training image, root mean square a pixel."""
+    distances = torch.cdist(pictures.flatten(1), train.flatten(1)).amin(1) / 28
+    return {"median": float(distances.median()), "least": float(distances.min())}
+
+
+def table(rows: list[dict], real: dict) -> str:
     """Return the rows as Markdown."""
-    lines = [
-        "| network | training steps | guidance scale | recognised as asked | Frechet distance |",
-        "|---|---|---|---|---|",
-    ]
-    for row in rows:
-        share = ", ".join(f"{100 * value:.1f} %" for value in row["recognised"])
-        distance = ", ".join(f"{value:.1f}" for value in row["distance"])
-        lines.append(f"| {row['network']} | {row['steps']:,} | {row['scale']:g} | {share} | {distance} |")
-    mean, spread = statistics.mean(floor), (min(floor), max(floor))
-    lines += ["", f"Real training images, ten draws: {mean:.1f} ({spread[0]:.1f} to {spread[1]:.1f}). "]
-    lines += [f"Classifier's test accuracy: {100 * accuracy:.2f} %. One number for each seed."]
-    lines += [
-        "",
-        "Distance to the nearest of the 60,000 training images, root mean square a pixel (white is 2 from black):",
-    ]
-    lines += [f"- {line}" for line in copies]
-    return "\n".join(lines)
+    head = ("network", "training steps", "guidance scale", "recognised as asked", "Frechet distance", "nearest image")
+    lines = [f"| {' | '.join(head)} |", "|" + "---|" * len(head)]
+    groups: dict[tuple, list[dict]] = {}
+    for row in sorted(rows, key=lambda row: row["seed"]):
+        steps = f"{row['steps']:,}" + (" more" if row["init"] else "")
+        groups.setdefault((row["network"], steps, f"{row['scale']:g}"), []).append(row)
+    for named, group in sorted(groups.items()):
+        share = ", ".join(f"{100 * row['recognised']:.1f} %" for row in group)
+        distance = ", ".join(f"{row['distance']:.1f}" for row in group)
+        lines.append(f"| {' | '.join((*named, share, distance, in_words(group[0]['nearest'])))} |")
+    floor = f"{statistics.mean(real['floor']):.1f} ({min(real['floor']):.1f} to {max(real['floor']):.1f})"
+    cells = ("real images", "", "", f"{100 * real['accuracy']:.2f} %", floor, in_words(real["nearest"]))
+    return "\n".join([*lines, f"| {' | '.join(cells)} |"])
 
 
-def train_peer(steps: int, mnist: data.Digits, ours: pretrained.Pretrained) -> Path:
+def in_words(near: dict) -> str:
+    """Return a cell of the table's last column."""
+    return f"{near['median']:.3f}, least {near['least']:.3f}"
+
+
+LEGEND = """One number for each seed. The last column is the distance to the nearest of the 60,000 training images, root
+mean square a pixel (white is 2 from black): median and least of 1,000, for the first seed. The last row: accuracy of
+the classifier on the test images, the floor, and how near 1,000 test images come to the training images."""
+
+
+def train_peer(steps: int, mnist: data.Digits, ours: Network) -> Path:
     """Train diffusers' network for `steps` with our draws, optimizer and learning rates; return its weights' path."""
     run = ours.run
     config = training.TrainingConfig(**run["training"])
@@ -201,44 +257,35 @@ def train_peer(steps: int, mnist: data.Digits, ours: pretrained.Pretrained) -> P
             training.save_checkpoint(checkpoint, trainer, about)
         if step.step == steps:
             break
-    save_file({name: tensor.contiguous() for name, tensor in trainer.ema.items()}, out)
+    metadata = {"format": PEER, "run": json.dumps({**run, "step": steps, "init": None})}
+    save_file({name: tensor.contiguous() for name, tensor in trainer.ema.items()}, out, metadata)
     return out
 
 
 def main() -> None:
-    """Run one of the two commands."""
+    """Run one of the three commands."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("command", choices=("measure", "peer"))
-    parser.add_argument("--weights", help="a weights file; by default the shipped MNIST weights")
+    parser.add_argument("command", choices=("measure", "peer", "table"))
+    parser.add_argument("files", nargs="*", type=Path, default=[pretrained.ASSETS / "mnist.safetensors"])
     parser.add_argument("--folder", default=str(ROOT.parent / "shared/data/mnist"))
-    parser.add_argument("--seeds", type=int, default=3)
-    parser.add_argument("--steps", type=int, default=4000, help="steps to train the peer")
-    parser.add_argument("--peer", type=Path, help="measure this file of the peer's weights too")
-    parser.add_argument("--write", action="store_true", help="write benchmarks/quality.md")
+    parser.add_argument("--scale", type=float, nargs="+", default=[1.0, 2.0])
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
+    parser.add_argument("--steps", type=int, default=2000, help="steps to train the peer")
     options = parser.parse_args()
-    network = pretrained.load_weights(Path(options.weights)) if options.weights else pretrained.pretrained("mnist")
     mnist = data.mnist(options.folder)
     if options.command == "peer":
-        print(train_peer(options.steps, mnist, network))
-        return
-    classifier = trained_classifier(mnist)
-    test, recognised = read(classifier, mnist.test)
-    accuracy = float((recognised == mnist.test_labels).float().mean())
-    print(f"classifier: {100 * accuracy:.2f} % of the test images", flush=True)
-    floor = floor_of(read(classifier, mnist.train)[0], mnist.train_labels, test)
-    print(f"floor: {statistics.mean(floor):.2f} ({min(floor):.2f} to {max(floor):.2f})", flush=True)
-    rows = measured("ours", network.model, dict(network.run), classifier, test, options.seeds)
-    if options.peer:
-        peer = Peer(network.model.config, 0)
-        peer.load_state_dict(load_file(options.peer))
-        run = {**network.run, "step": int(options.peer.stem.rpartition("_")[2])}
-        rows += measured("diffusers' UNet2DModel", peer.eval(), run, classifier, test, options.seeds)
-    parts = {"1,000 samples at scale 1": rows[0]["pictures"], "1,000 test images": mnist.test[:1000]}
-    copies = [copying(name, nearest(part, mnist.train)) for name, part in parts.items()]
-    text = table(rows, floor, accuracy, copies)
-    print(text)
-    if options.write:
-        (ROOT / "benchmarks" / "quality.md").write_text(f"# Quality of the MNIST weights\n\n{text}\n")
+        print(train_peer(options.steps, mnist, load_network(options.files[0])))
+    elif options.command == "measure":
+        for network, scale, seed in product(map(load_network, options.files), options.scale, options.seeds):
+            name = f"{network.sha256[:16]}_{scale:g}_{seed}"
+            print(json.dumps(kept(name, partial(quality, network, scale, seed, mnist))), flush=True)
+    else:
+        rows = [json.loads(path.read_text()) for path in FOUND.glob("*_*.json")]
+        how = __doc__.split("\n\n")[2]
+        parts = ["# Quality of the MNIST weights", how, table(rows, kept("real", partial(judge, mnist))), LEGEND]
+        text = "\n\n".join(parts) + "\n"
+        (ROOT / "benchmarks" / "quality.md").write_text(text, encoding="utf-8")
+        print(text)
 
 
 if __name__ == "__main__":

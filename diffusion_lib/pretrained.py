@@ -54,16 +54,11 @@ class Pretrained:
         return labelled if scale == 1.0 else Guided(labelled, unlabelled, scale)
 
     def _bound(self, labels: Tensor | None) -> LearnedDenoiser:
-        model = without_labels(self.model) if labels is None else partial(self.model, labels=labels)
+        model = partial(_unlabelled, self.model) if labels is None else partial(self.model, labels=labels)
         return LearnedDenoiser(self.schedule, model, self.parameterization)
 
 
-def without_labels(model: UNet) -> partial:
-    """Return the network with "no label" for every picture."""
-    return partial(_ask_without_labels, model)
-
-
-def _ask_without_labels(model: UNet, x_t: Tensor, t: Tensor) -> Tensor:
+def _unlabelled(model: UNet, x_t: Tensor, t: Tensor) -> Tensor:
     if model.label is None:
         return model(x_t, t)
     return model(x_t, t, torch.full((len(x_t),), model.no_label, device=x_t.device))

@@ -68,7 +68,7 @@ def ddpm(
 def _ddpm(denoise, x, visits, rows, generator):
     for (s, _, times), (c_t, c_0, std) in zip(visits, rows, strict=True):
         x0 = _ask(denoise, x, times).x0
-        x = c_t * x + c_0 * x0 + std * _noise(x, generator)
+        x = (c_t * x).add_(x0, alpha=c_0).add_(_noise(x, generator), alpha=std)
         yield Step(s, x, x0)
 
 
@@ -103,9 +103,9 @@ def ddim(
 def _ddim(denoise, x, visits, rows, generator):
     for (s, _, times), (c_0, c_eps, sigma) in zip(visits, rows, strict=True):
         x0, eps = _ask(denoise, x, times)
-        x = torch.add(c_0 * x0, eps, alpha=c_eps)
+        x = (c_0 * x0).add_(eps, alpha=c_eps)
         if generator is not None:
-            x = x + sigma * _noise(x, generator)
+            x.add_(_noise(x, generator), alpha=sigma)
         yield Step(s, x, x0)
 
 
@@ -159,25 +159,23 @@ def _dpmpp_2m(denoise, x, visits, rows):
     before = torch.zeros_like(x)
     for (s, _, times), (c_t, c_0, extrapolation) in zip(visits, rows, strict=True):
         x0 = _ask(denoise, x, times).x0
-        x = c_t * x + c_0 * torch.lerp(x0, before, -extrapolation)
+        x = (c_t * x).add_(torch.lerp(x0, before, -extrapolation), alpha=c_0)
         before = x0
         yield Step(s, x, x0)
 
 
-class _Visit(NamedTuple):
-    s: int
-    t: int
-    times: Tensor  # (B,) t for every point of the batch
+def _visits(
+    schedule: Schedule, x: Tensor, steps: Sequence[int] | Tensor
+) -> tuple[list[tuple[int, int, Tensor]], Tensor, Tensor]:
+    """Check the start and the times; return every visit, and alpha_bar at its s and its t, (n,) float64.
 
-
-def _visits(schedule: Schedule, x: Tensor, steps: Sequence[int] | Tensor) -> tuple[list[_Visit], Tensor, Tensor]:
-    """Check the start and the times; return every visit, and alpha_bar at its s and its t, (n,) float64."""
+    A visit is (s, t, times): from t down to s, and t once more for every point of the batch, (B,).
+    """
     require_data("x", x)
     times = require_steps(steps, schedule.T)
-    later = torch.tensor(times[:-1])
-    batches = later[:, None].expand(-1, len(x)).to(x.device).unbind(0)  # n times (B,)
-    visits = [_Visit(*visit) for visit in zip(times[1:], times, batches, strict=False)]
-    return visits, schedule.alpha_bar[times[1:]], schedule.alpha_bar[later]
+    alpha_bar = schedule.alpha_bar[times]
+    batches = torch.tensor(times[:-1], device=x.device)[:, None].expand(-1, len(x)).unbind(0)  # n times (B,)
+    return list(zip(times[1:], times, batches, strict=False)), alpha_bar[1:], alpha_bar[:-1]
 
 
 def _rows(*columns: Tensor) -> list[tuple[float, ...]]:
