@@ -3,6 +3,7 @@
 import re
 from itertools import pairwise
 
+import numpy as np
 import pytest
 import torch
 
@@ -90,10 +91,12 @@ def test_explorer_shows_the_film_it_is_given(memory):
     explorer = filmstrip_explorer(film)
     assert explorer.controls[0].values == tuple(VISITS) and explorer.defaults() == {"t": 300}
     assert explorer.description(t=600) == film.words[1] + "."
-    shown = [axes.images[0].get_array() for axes in explorer.figure(t=600).axes]
-    assert len(shown) == 6
-    for picture, expected in zip(shown, [*film.x[1], *film.x0[1]], strict=True):
-        torch.testing.assert_close(torch.tensor(picture), expected)
+    shown = [np.ma.filled(axes.images[0].get_array(), np.nan) for axes in explorer.figure(t=600).axes]
+    assert len(shown) == 2  # the states above, the guesses below: three pictures of 8 x 8 in a row, one dot apart
+    for row, expected in zip(shown, (film.x[1], film.x0[1]), strict=True):
+        assert row.shape == (8, 26) and np.isnan(row[:, [8, 17]]).all()
+        for k, picture in enumerate(expected):
+            torch.testing.assert_close(torch.tensor(row[:, 9 * k : 9 * k + 8]), picture)
 
 
 def test_contenders_draw_every_bar():

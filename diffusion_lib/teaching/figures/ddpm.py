@@ -77,11 +77,14 @@ def contenders(times: Sequence[int], errors: Mapping[str, np.ndarray]) -> Figure
 
 def film_frame(x: np.ndarray, x0: np.ndarray, t: int, limit: float = 1.0) -> Figure:
     """Draw the states (P, H, W) of a sampler at time t and, below each, what the denoiser guesses it will become."""
-    count = len(x)
-    figure, axes = new_figure(1.15 * count + 0.9, 2.6, count, 2)
-    for k in range(count):
-        show_image(axes[k], x[k], "", limit)
-        show_image(axes[count + k], x0[k], "", limit)
-    axes[0].set_ylabel(f"xₜ\nt = {t}", fontsize=FONT + 1, rotation=0, ha="right", va="center")
-    axes[count].set_ylabel("guess\nx̂₀", fontsize=FONT + 1, rotation=0, ha="right", va="center")
+    figure, (above, below) = new_figure(1.15 * len(x) + 0.9, 2.6, 1, 2)
+    for axis, pictures, name in ((above, x, f"xₜ\nt = {t}"), (below, x0, "guess\nx̂₀")):
+        show_image(axis, in_a_row(pictures), "", limit)
+        axis.set_ylabel(name, fontsize=FONT + 1, rotation=0, ha="right", va="center")
     return figure
+
+
+def in_a_row(pictures: np.ndarray) -> np.ndarray:
+    """Lay pictures (P, H, W) side by side in one, an eighth of their width apart, with NaN, drawn white, between."""
+    gap = np.full((len(pictures), pictures.shape[1], max(pictures.shape[2] // 8, 1)), np.nan)
+    return np.concatenate([*np.concatenate([pictures, gap], axis=2)], axis=1)[:, : -gap.shape[2]]
