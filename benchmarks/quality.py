@@ -1,6 +1,6 @@
 """Measure MNIST weights: are the digits the ones that were asked for, and are they as varied as real ones?
 
-    python benchmarks/quality.py measure [FILE ...] [--folder ../shared/data/mnist] [--scale 1 2] [--seeds 0 1 2]
+    python benchmarks/quality.py measure [FILE ...] [--folder FOLDER] [--scale 1 2] [--seeds 0 1 2] [--bf16]
     python benchmarks/quality.py peer --steps 2000      train diffusers' network as the shipped weights were trained
     python benchmarks/quality.py table                  write benchmarks/quality.md from all that was measured
 
@@ -144,7 +144,7 @@ def load_network(path: Path) -> Network:
 
 
 @torch.inference_mode()
-def samples(network: Network, scale: float, seed: int) -> tuple[Tensor, Tensor]:
+def samples(network: Network, scale: float, seed: int, bf16: bool) -> tuple[Tensor, Tensor]:
     """Return 1,000 pictures (N, 1, 28, 28) by DDIM and the labels that they were asked for."""
     model, run = network.model, network.run
     schedule, prediction = SCHEDULES[run["schedule"]](), PARAMETERIZATIONS[run["predict"]]
@@ -155,7 +155,8 @@ def samples(network: Network, scale: float, seed: int) -> tuple[Tensor, Tensor]:
         denoisers = [LearnedDenoiser(schedule, partial(model, labels=given), prediction) for given in bound]
         denoise = denoisers[0] if scale == 1 else Guided(*denoisers, scale)
         noise = torch.randn(len(asked), 1, 32, 32, generator=generator)
-        drawn = final(ddim(Clipped(schedule, denoise), schedule, noise, uniform_steps(schedule, DDIM_STEPS)))
+        with torch.autocast("cpu", torch.bfloat16, enabled=bf16):
+            drawn = final(ddim(Clipped(schedule, denoise), schedule, noise, uniform_steps(schedule, DDIM_STEPS)))
         parts.append(data.crop(drawn, 28).clamp(-1, 1))
     return torch.cat(parts), labels
 
@@ -169,9 +170,9 @@ def kept(name: str, measure: Callable[[], dict]) -> dict:
     return json.loads(path.read_text())
 
 
-def quality(network: Network, scale: float, seed: int, mnist: data.Digits) -> dict:
+def quality(network: Network, scale: float, seed: int, bf16: bool, mnist: data.Digits) -> dict:
     """Return what the classifier says of 1,000 samples, and how near they come to training pictures."""
-    pictures, labels = samples(network, scale, seed)
+    pictures, labels = samples(network, scale, seed, bf16)
     classifier = trained_classifier(mnist)
     features, recognised = read(classifier, pictures)
     return {
@@ -180,6 +181,7 @@ def quality(network: Network, scale: float, seed: int, mnist: data.Digits) -> di
         "init": bool(network.run.get("init")),
         "scale": scale,
         "seed": seed,
+        "precision": "bfloat16" if bf16 else "float32",
         "recognised": float((recognised == labels).float().mean()),
         "distance": float(frechet(features, read(classifier, mnist.test)[0])),
         "nearest": nearest(pictures, mnist.train),
@@ -205,18 +207,18 @@ def nearest(pictures: Tensor, train: Tensor) -> dict:
 
 def table(rows: list[dict], real: dict) -> str:
     """Return the rows as Markdown."""
-    head = ("network", "training steps", "guidance scale", "recognised as asked", "Frechet distance", "nearest image")
-    lines = [f"| {' | '.join(head)} |", "|" + "---|" * len(head)]
+    head = "network | training steps | guidance scale | sampled in | recognised as asked | Frechet distance | nearest"
+    lines = [f"| {head} |", "|" + "---|" * 7]
     groups: dict[tuple, list[dict]] = {}
     for row in sorted(rows, key=lambda row: row["seed"]):
         steps = f"{row['steps']:,}" + (" more" if row["init"] else "")
-        groups.setdefault((row["network"], steps, f"{row['scale']:g}"), []).append(row)
+        groups.setdefault((row["network"], steps, f"{row['scale']:g}", row["precision"]), []).append(row)
     for named, group in sorted(groups.items()):
         share = ", ".join(f"{100 * row['recognised']:.1f} %" for row in group)
         distance = ", ".join(f"{row['distance']:.1f}" for row in group)
         lines.append(f"| {' | '.join((*named, share, distance, in_words(group[0]['nearest'])))} |")
     floor = f"{statistics.mean(real['floor']):.1f} ({min(real['floor']):.1f} to {max(real['floor']):.1f})"
-    cells = ("real images", "", "", f"{100 * real['accuracy']:.2f} %", floor, in_words(real["nearest"]))
+    cells = ("real images", "", "", "", f"{100 * real['accuracy']:.2f} %", floor, in_words(real["nearest"]))
     return "\n".join([*lines, f"| {' | '.join(cells)} |"])
 
 
@@ -270,6 +272,7 @@ def main() -> None:
     parser.add_argument("--folder", default=str(ROOT.parent / "shared/data/mnist"))
     parser.add_argument("--scale", type=float, nargs="+", default=[1.0, 2.0])
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
+    parser.add_argument("--bf16", action="store_true", help="sample in bfloat16, as the networks were trained")
     parser.add_argument("--steps", type=int, default=2000, help="steps to train the peer")
     options = parser.parse_args()
     mnist = data.mnist(options.folder)
@@ -277,8 +280,8 @@ def main() -> None:
         print(train_peer(options.steps, mnist, load_network(options.files[0])))
     elif options.command == "measure":
         for network, scale, seed in product(map(load_network, options.files), options.scale, options.seeds):
-            name = f"{network.sha256[:16]}_{scale:g}_{seed}"
-            print(json.dumps(kept(name, partial(quality, network, scale, seed, mnist))), flush=True)
+            name = f"{network.sha256[:16]}_{scale:g}_{seed}" + "_bf16" * options.bf16
+            print(json.dumps(kept(name, partial(quality, network, scale, seed, options.bf16, mnist))), flush=True)
     else:
         rows = [json.loads(path.read_text()) for path in FOUND.glob("*_*.json")]
         how = __doc__.split("\n\n")[2]

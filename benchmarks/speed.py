@@ -8,7 +8,6 @@ UNet2DModel of the same graph at its defaults (32 groups, heads of 8 channels), 
 """
 
 import argparse
-import ctypes
 import datetime
 import os
 import platform
@@ -47,14 +46,6 @@ WORK = {
     "inference, float32": (False, False),
     "inference, bfloat16": (False, True),
 }
-
-
-def keep_memory() -> None:
-    """Let glibc's malloc keep what is freed, for all contenders: handing it back costs page faults at the next call."""
-    malloc = ctypes.CDLL(None)
-    if hasattr(malloc, "mallopt"):
-        trim_threshold, mmap_threshold = -1, -3  # their numbers in malloc.h
-        malloc.mallopt(trim_threshold, 2**31 - 1), malloc.mallopt(mmap_threshold, 2**25)  # the most that it takes
 
 
 def seconds(call: Callable[[], object]) -> float:
@@ -134,6 +125,16 @@ def convolution_peak(rounds: int, dtype: torch.dtype = torch.float32) -> float:
     return best
 
 
+def five(call: Callable[[], object]) -> Callable[[], None]:
+    """Return a function that calls five times: one walk of a sampler is a millisecond, too short to time."""
+
+    def calls() -> None:
+        for _ in range(5):
+            call()
+
+    return calls
+
+
 def sampler_overheads(rounds: int) -> dict[str, tuple[float, float]]:
     """Return microseconds a step, denoiser excluded, for each sampler: ours, diffusers'; 50 steps of 64x1x16x16."""
     x = torch.randn(64, 1, 16, 16, generator=torch.Generator().manual_seed(0))
@@ -162,9 +163,9 @@ def sampler_overheads(rounds: int) -> dict[str, tuple[float, float]]:
 
     found = {}
     for name, call in ours.items():
-        pair = {"ours": call, "theirs": lambda name=name: walk(theirs[name])}
-        times = interleaved(pair, 10 * rounds)
-        found[name] = (1e6 * times["ours"] / 50, 1e6 * times["theirs"] / 50)
+        pair = {"ours": five(call), "theirs": five(lambda name=name: walk(theirs[name]))}
+        times = interleaved(pair, 5 * rounds)
+        found[name] = (1e6 * times["ours"] / 250, 1e6 * times["theirs"] / 250)
     return found
 
 
@@ -222,7 +223,6 @@ def main() -> None:
     parser.add_argument("--write", action="store_true", help="write benchmarks/speed.md")
     options = parser.parse_args()
     torch.set_num_threads(2)
-    keep_memory()
     lines = []
     for line in report(options.rounds):
         print(line, flush=True)
