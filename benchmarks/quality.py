@@ -215,9 +215,9 @@ def table(rows: list[dict], real: dict) -> str:
         groups.setdefault((row["network"], steps, f"{row['scale']:g}", row["precision"]), []).append(row)
     for named, group in sorted(groups.items()):
         share = ", ".join(f"{100 * row['recognised']:.1f} %" for row in group)
-        distance = ", ".join(f"{row['distance']:.1f}" for row in group)
+        distance = ", ".join(f"{row['distance']:.2f}" for row in group)
         lines.append(f"| {' | '.join((*named, share, distance, in_words(group[0]['nearest'])))} |")
-    floor = f"{statistics.mean(real['floor']):.1f} ({min(real['floor']):.1f} to {max(real['floor']):.1f})"
+    floor = f"{statistics.mean(real['floor']):.2f} ({min(real['floor']):.2f} to {max(real['floor']):.2f})"
     cells = ("real images", "", "", "", f"{100 * real['accuracy']:.2f} %", floor, in_words(real["nearest"]))
     return "\n".join([*lines, f"| {' | '.join(cells)} |"])
 
@@ -274,7 +274,7 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--bf16", action="store_true", help="sample in bfloat16, as the networks were trained")
     parser.add_argument("--steps", type=int, default=2000, help="steps to train the peer")
-    options = parser.parse_args()
+    options = parser.parse_intermixed_args()  # files may come after options
     mnist = data.mnist(options.folder)
     if options.command == "peer":
         print(train_peer(options.steps, mnist, load_network(options.files[0])))

@@ -20,7 +20,7 @@ from diffusion_lib.schedules import SCHEDULES, Schedule
 ASSETS = Path(__file__).parent / "assets"
 FORMAT = "diffusion_lib weights"
 SHA256 = {  # of the files in assets/
-    "mnist": "d5414854f0d612f27b9ef341ef946e78bc4b0865f881ccac8140d5c264bd7cd6",
+    "mnist": "fe15e40eb7d22d804665c61793aa953bb6e0187a06f915e3581e79ba56eee5bb",
     "digits": "c2bb0f6a03ab08705b83c4707abb46d0cd72a2b6a06d9dd324fd3c4b266cc680",
 }
 
