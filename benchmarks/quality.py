@@ -1,7 +1,7 @@
 """Measure MNIST weights: are the digits the ones that were asked for, and are they as varied as real ones?
 
     python benchmarks/quality.py measure [FILE ...] [--folder FOLDER] [--scale 1 2] [--seeds 0 1 2] [--bf16]
-    python benchmarks/quality.py peer --steps 2000      train diffusers' network as the shipped weights were trained
+    python benchmarks/quality.py peer FILE --steps 2000   train diffusers' network with the settings of FILE's own run
     python benchmarks/quality.py table                  write benchmarks/quality.md from all that was measured
 
 A classifier, trained here on the same training images (and kept in .cache/), reads 1,000 samples, 100 of each label, of
@@ -227,7 +227,8 @@ def in_words(near: dict) -> str:
     return f"{near['median']:.3f}, least {near['least']:.3f}"
 
 
-LEGEND = """One number for each seed. The last column is the distance to the nearest of the 60,000 training images, root
+LEGEND = """One number for each seed. "More" steps come after those of the weights that the run began with; the card in
+diffusion_lib/assets tells both. The last column is the distance to the nearest of the 60,000 training images, root
 mean square a pixel (white is 2 from black): median and least of 1,000, for the first seed. The last row: accuracy of
 the classifier on the test images, the floor, and how near 1,000 test images come to the training images."""
 
