@@ -36,7 +36,7 @@ def test_summary_counts_everything():
         "slowest notebook: 2 s (09.ipynb)",
         "controls swept: 7",
         "equations verified: 3",
-        "browser tests: 2 run",
+        "browser tests: 2 passed",
         "stage tests ended with pytest's exit code 1",
         "7 passed, 2 failed, 1 skipped",
     ]
@@ -44,7 +44,9 @@ def test_summary_counts_everything():
 
 def test_a_missing_browser_is_said():
     found = {"tests": cases(UNITS), "nbval": cases(NBVAL), "browser": cases(SKIPPED)}
-    assert "browser tests: 0 run, 1 SKIPPED: no Chromium found" in suite.summary(found, {})
+    assert "browser tests: 0 passed, 1 SKIPPED: no Chromium found" in suite.summary(found, {})
+    found["browser"] = cases(SKIPPED.replace("skipped", "error")) + cases(RAN)  # as under CI=true
+    assert "browser tests: 2 passed, 1 FAILED" in suite.summary(found, {})
 
 
 def test_a_stage_without_tests_fails_and_is_said(monkeypatch, tmp_path, capsys):

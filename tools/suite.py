@@ -52,10 +52,12 @@ def counted(cases: list[ET.Element]) -> dict[str, int]:
 
 
 def browser_line(cases: list[ET.Element]) -> str:
-    """Say how many browser tests ran, or that they were skipped and why."""
-    skipped = [case.find("skipped").get("message") for case in cases if outcome(case) == "skipped"]
-    ran = f"browser tests: {len(cases) - len(skipped)} run"
-    return ran + (f", {len(skipped)} SKIPPED: {'; '.join(sorted(set(skipped)))}" if skipped else "")
+    """Say how many browser tests passed, how many failed, and how many were skipped and why."""
+    found = collections.Counter(map(outcome, cases))
+    why = {case.find("skipped").get("message") for case in cases if outcome(case) == "skipped"}
+    line = f"browser tests: {found['passed']} passed"
+    line += f", {found['failed']} FAILED" if found["failed"] else ""
+    return line + (f", {found['skipped']} SKIPPED: {'; '.join(sorted(why))}" if why else "")
 
 
 def slowest(cells: list[ET.Element]) -> str:
