@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 from numpy.polynomial.hermite_e import hermegauss
-from oracles import draw, names_everything, normal, refusal, seeded
+from oracles import draw, model_chain, names_everything, noising_chain, normal, refusal, seeded, undecomposed
 from torch.distributions import MultivariateNormal, Normal, kl_divergence
 
 from diffusion_lib.losses import (
@@ -431,52 +431,6 @@ def test_default_decoder_variance_is_that_of_the_second_step():
 
 
 # ---- the whole bound
-
-
-def model_chain(schedule, denoise, variance, decoder_variance):
-    """Mean and covariance of p(x_0, ..., x_T) of a Gaussian chain, built backwards from x_T ~ N(0, 1) (numpy).
-
-    The mean of each step back is the straight line through two answers of the posterior's mean, by Bayes' rule.
-    """
-    alpha_bar, T = schedule.alpha_bar.tolist(), schedule.T
-    mixing, offset = np.eye(T + 1), np.zeros(T + 1)
-    for t in range(T, 0, -1):
-        kept = alpha_bar[t] / alpha_bar[t - 1]
-        ends = []
-        for x_t in (0.0, 1.0):
-            guess = float(denoise(torch.tensor([[x_t]], dtype=torch.float64), torch.tensor([t])).x0)
-            if t == 1:
-                ends.append((guess, decoder_variance))
-                continue
-            precision = kept / (1 - kept) + 1 / (1 - alpha_bar[t - 1])
-            pull = math.sqrt(kept) * x_t / (1 - kept) + math.sqrt(alpha_bar[t - 1]) * guess / (1 - alpha_bar[t - 1])
-            ends.append((pull / precision, 1 / precision if variance == "posterior" else 1 - kept))
-        (shift, spread), (at_one, _) = ends
-        mixing[t - 1] = (at_one - shift) * mixing[t]
-        mixing[t - 1, t - 1] = math.sqrt(spread)
-        offset[t - 1] = (at_one - shift) * offset[t] + shift
-    return offset, mixing @ mixing.T
-
-
-def noising_chain(schedule, x0):
-    """Mean and covariance of q(x_1, ..., x_T | x_0), step by step (numpy)."""
-    mixing, mean = np.zeros((schedule.T + 1, schedule.T + 1)), np.full(schedule.T + 1, x0)
-    for t, beta in enumerate(schedule.beta.tolist()[1:], start=1):
-        mixing[t] = math.sqrt(1 - beta) * mixing[t - 1]
-        mixing[t, t] = math.sqrt(beta)
-        mean[t] = math.sqrt(1 - beta) * mean[t - 1]
-    return mean[1:], (mixing @ mixing.T)[1:, 1:]
-
-
-def undecomposed(schedule, denoise, x0, variance, decoder_variance):
-    """E_q[log q(x_1:T | x_0) - log p(x_0:T)] and -log p(x_0), by the algebra of joint Gaussians: no term in sight."""
-    offset, covariance = model_chain(schedule, denoise, variance, decoder_variance)
-    mean, spread = noising_chain(schedule, x0)
-    states = np.concatenate([[x0], mean]) - offset
-    cost = np.linalg.slogdet(2 * math.pi * covariance)[1] + states @ np.linalg.solve(covariance, states)
-    cross = 0.5 * (cost + np.trace(np.linalg.inv(covariance)[1:, 1:] @ spread))
-    entropy = 0.5 * np.linalg.slogdet(2 * math.pi * math.e * spread)[1]
-    return cross - entropy, -math.log(normal(x0, offset[0], covariance[0, 0]))
 
 
 def expected_terms(schedule, denoise, x0, variance, decoder_variance):
