@@ -6,6 +6,7 @@ from math import fsum, log1p
 import numpy as np
 import pytest
 import torch
+from oracles import normal
 
 from diffusion_lib.denoisers import ExactDenoiser
 from diffusion_lib.metrics import wasserstein
@@ -55,16 +56,24 @@ def test_walk_takes_every_step_with_noise_of_its_own():
     assert float(states[-1].var()) == pytest.approx(1 - kept, abs=0.03)
 
 
-def test_histogram_says_the_divergence_of_the_exact_density():
-    alpha_bar = np.prod(1 - np.linspace(1e-4, 0.02, 1000)[:100])
-    x = np.linspace(-9, 9, 20_001)
-    variance = alpha_bar * 0.04 + 1 - alpha_bar
-    peaks = [np.exp(-((x - side * alpha_bar**0.5) ** 2) / (2 * variance)) for side in (-1, 1)]
-    density = sum(peaks) / 2 / np.sqrt(2 * np.pi * variance)
-    kl = np.trapezoid(density * (np.log(density) + x**2 / 2 + np.log(2 * np.pi) / 2), x)
-    said = numbers(histogram_explorer().description(t=100))
-    assert said[-1] == pytest.approx(kl, rel=0.02)
-    assert said[2] == pytest.approx((alpha_bar * 1.04 + 1 - alpha_bar) ** 0.5, abs=0.03)
+@pytest.mark.parametrize("t", [0, 100, 400])
+@pytest.mark.parametrize(
+    ("data", "means", "std"),
+    [("two peaks", (-1, 1), 0.2), ("one narrow peak", (-1.5,), 0.4), ("one wide peak", (0,), 2)],
+)
+def test_histogram_says_the_divergence_of_the_exact_density(data, means, std, t):
+    """Where there is one peak, also by the formula for two normal distributions."""
+    alpha_bar = np.prod(1 - np.linspace(1e-4, 0.02, 1000)[:t])
+    x = np.linspace(-20, 20, 40_001)
+    variance = alpha_bar * std**2 + 1 - alpha_bar
+    density = sum(normal(x, mean * alpha_bar**0.5, variance) for mean in means) / len(means)
+    kl = np.trapezoid(density * (np.log(density + 1e-300) + x**2 / 2 + np.log(2 * np.pi) / 2), x)
+    if len(means) == 1:
+        assert kl == pytest.approx((variance + alpha_bar * means[0] ** 2 - 1 - np.log(variance)) / 2, rel=1e-6)
+    said = numbers(histogram_explorer().description(t=t, data=data))
+    assert said[-1] == pytest.approx(kl, rel=0.05)
+    deviation = (alpha_bar * (std**2 + np.var(means)) + 1 - alpha_bar) ** 0.5
+    assert said[2] == pytest.approx(deviation, rel=0.04)
 
 
 @pytest.mark.parametrize("variance", [0.1, 1.0, 6.0])

@@ -11,6 +11,7 @@ from diffusion_lib.process import q_step
 from diffusion_lib.schedules import Schedule, constant
 from diffusion_lib.teaching.figures.forward import histogram
 from diffusion_lib.teaching.widgets.explorer import Control, Explorer
+from diffusion_lib.teaching.widgets.histogram import kl_to_normal
 
 X = torch.linspace(-3.5, 3.5, 281, dtype=torch.float64)
 STEPS = (1, 3, 10, 30, 100)
@@ -34,21 +35,20 @@ def markov_step_explorer() -> Explorer:
 
     def density(steps, beta):
         a, b = schedules[beta].rates(steps, X)
-        return data.diffuse(float(a), float(b)).log_density(X[:, None]).exp()
+        return data.diffuse(float(a), float(b))
 
     def draw(steps, beta):
         left_over = float(schedules[beta].alpha_bar[steps])
         title = rf"T = {steps}, step variance {beta}: $\bar\alpha_T$ = {left_over:.2g}"
         x_t = walks[beta][steps - 1][:, 0]
-        return histogram(X.numpy(), x_t.numpy(), density(steps, beta).numpy(), normal.numpy(), title)
+        exact = density(steps, beta).log_density(X[:, None]).exp()
+        return histogram(X.numpy(), x_t.numpy(), exact.numpy(), normal.numpy(), title)
 
     def describe(steps, beta):
-        now = density(steps, beta)
-        kl = float(torch.trapezoid(now * (now / normal).log(), X))
         left_over = float(schedules[beta].alpha_bar[steps])
         return (
             f"At T = {steps} with steps of variance {beta}, alpha_bar is {left_over:.2g} and the "
-            f"KL divergence of the density to the standard normal is {kl:.2g} nats."
+            f"KL divergence of the density to the standard normal is {kl_to_normal(density(steps, beta)):.2g} nats."
         )
 
     controls = [Control("steps", "steps T", STEPS, 30, "T = {}"), Control("beta", "variance of a step", BETAS, 0.01)]
