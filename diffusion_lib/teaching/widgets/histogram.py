@@ -19,10 +19,12 @@ def one_peak(mean: float, std: float) -> Mixture:
     return Mixture.isotropic(torch.ones(1, dtype=torch.float64), torch.tensor([[mean]], dtype=torch.float64), std)
 
 
-def kl_to_normal(density: Mixture) -> float:
-    """Return the KL divergence of a density on the line to the standard normal, in nats, by the trapezium rule."""
+def divergence_in_words(density: Mixture) -> str:
+    """Say the KL divergence of a density on the line to the standard normal, by the trapezium rule."""
     log_density = density.log_density(WIDE[:, None])
-    return float(torch.trapezoid(log_density.exp() * (log_density - log_normal(WIDE, 0.0, 1.0)), WIDE))
+    kl = float(torch.trapezoid(log_density.exp() * (log_density - log_normal(WIDE, 0.0, 1.0)), WIDE))
+    size = f"{kl:.2g}" if kl > 1e-9 else "below 1e-9"  # less than that is rounding
+    return f"the KL divergence of the density to the standard normal is {size} nats"
 
 
 def histogram_explorer() -> Explorer:
@@ -48,8 +50,7 @@ def histogram_explorer() -> Explorer:
         density, x_t = state(t, data, schedule)
         return (
             f"At t = {t} on the {schedule} schedule, 4,000 draws that began as {data} have the standard deviation "
-            f"{float(x_t.std()):.2f}; the KL divergence of their density to the standard normal is "
-            f"{kl_to_normal(density):.2g} nats."
+            f"{float(x_t.std()):.2f}; {divergence_in_words(density)}."
         )
 
     controls = [

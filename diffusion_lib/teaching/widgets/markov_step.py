@@ -11,7 +11,7 @@ from diffusion_lib.process import q_step
 from diffusion_lib.schedules import Schedule, constant
 from diffusion_lib.teaching.figures.forward import histogram
 from diffusion_lib.teaching.widgets.explorer import Control, Explorer
-from diffusion_lib.teaching.widgets.histogram import kl_to_normal
+from diffusion_lib.teaching.widgets.histogram import divergence_in_words
 
 X = torch.linspace(-3.5, 3.5, 281, dtype=torch.float64)
 STEPS = (1, 3, 10, 30, 100)
@@ -46,10 +46,8 @@ def markov_step_explorer() -> Explorer:
 
     def describe(steps, beta):
         left_over = float(schedules[beta].alpha_bar[steps])
-        return (
-            f"At T = {steps} with steps of variance {beta}, alpha_bar is {left_over:.2g} and the "
-            f"KL divergence of the density to the standard normal is {kl_to_normal(density(steps, beta)):.2g} nats."
-        )
+        words = divergence_in_words(density(steps, beta))
+        return f"At T = {steps} with steps of variance {beta}, alpha_bar is {left_over:.2g} and {words}."
 
     controls = [Control("steps", "steps T", STEPS, 30, "T = {}"), Control("beta", "variance of a step", BETAS, 0.01)]
     return Explorer(draw, describe, controls)
