@@ -10,6 +10,9 @@ from oracles import bayes, brute_points, normal
 from scipy.stats import wasserstein_distance
 
 from diffusion_lib.data import digits, eight_gaussians
+from diffusion_lib.denoisers import ExactDenoiser
+from diffusion_lib.samplers import ddim, final
+from diffusion_lib.schedules import linear, uniform_steps
 from diffusion_lib.teaching.widgets import (
     circle_explorer,
     jump_explorer,
@@ -22,7 +25,7 @@ from diffusion_lib.teaching.widgets import (
     sampler_explorer,
     steps_explorer,
 )
-from diffusion_lib.teaching.widgets.posterior import TIMES
+from diffusion_lib.teaching.widgets.posterior import TIMES, _walk
 from diffusion_lib.teaching.widgets.sampler import JUMPS, SAMPLERS, STEPS
 
 BETA = np.concatenate([[0.0], np.linspace(1e-4, 0.02, 1000)])
@@ -129,6 +132,12 @@ def test_the_formulas_gaussian_lies_on_bayes_rule():
                 np.testing.assert_allclose(y, normal(x, mean, variance), atol=1e-6)
 
 
+def test_the_walk_is_drawn_with_the_posteriors_own_width():
+    states, means, stds = _walk(linear(), 2.0, 1.0)
+    drawn = ((states[1:-1] - means[2:]) / stds[2:]).numpy()  # 999 steps with noise
+    assert abs(drawn.mean()) < 4 / 999**0.5 and drawn.std() == pytest.approx(1, abs=4 * (0.5 / 999) ** 0.5)
+
+
 @pytest.mark.parametrize("x_T", [-2.0, 2.0])
 def test_the_walk_of_posteriors_ends_at_its_data_point(x_T):
     explorer = posterior_path_explorer()
@@ -221,7 +230,14 @@ def test_particles_without_noise_go_the_same_way_and_more_steps_come_nearer():
         paths[n, eta] = np.stack(next(c for c in axes.collections if hasattr(c, "get_segments")).get_segments())
         assert paths[n, eta].shape == (12, n + 1, 2)
         np.testing.assert_array_equal(paths[n, eta][:, 0], paths[2, 0.0][:, 0])  # one start for all
-    ends = paths[50, 0.0][:, -1]
+    ends, schedule = paths[50, 0.0][:, -1], linear()
+    alone = ddim(  # eta = 0, and nobody else on the way
+        ExactDenoiser(schedule, eight_gaussians()),
+        schedule,
+        torch.tensor(paths[2, 0.0][:, 0]),
+        uniform_steps(schedule, 50),
+    )
+    np.testing.assert_allclose(ends, final(alone).numpy(), atol=1e-9)
     hills = eight_gaussians().sample(20_000, torch.Generator().manual_seed(0)).numpy()
     assert np.linalg.norm(ends[:, None] - hills, axis=2).min(1).max() < 0.1
     assert np.abs(paths[50, 1.0][:, -1] - ends).max() > 0.5  # with noise a particle goes elsewhere
