@@ -13,6 +13,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -58,7 +59,8 @@ def command() -> Iterator[Callable[..., int]]:
 def real(out: Path, *options: str) -> subprocess.Popen:
     """Start the command as a reader would."""
     argv = [sys.executable, "-m", "diffusion_lib", "train", "--out", str(out), *RUN, *options]
-    return subprocess.Popen(argv, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    heard = partial(signal.signal, signal.SIGINT, signal.SIG_DFL)  # a shell's background jobs do not hear Ctrl-C
+    return subprocess.Popen(argv, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, preexec_fn=heard)
 
 
 @pytest.fixture(scope="module")
