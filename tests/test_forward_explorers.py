@@ -56,12 +56,17 @@ def test_walk_takes_every_step_with_noise_of_its_own():
     assert float(states[-1].var()) == pytest.approx(1 - kept, abs=0.03)
 
 
+@pytest.fixture(scope="module")
+def histograms():
+    return histogram_explorer()
+
+
 @pytest.mark.parametrize("t", [0, 100, 400])
 @pytest.mark.parametrize(
     ("data", "means", "std"),
     [("two peaks", (-1, 1), 0.2), ("one narrow peak", (-1.5,), 0.4), ("one wide peak", (0,), 2)],
 )
-def test_histogram_says_the_divergence_of_the_exact_density(data, means, std, t):
+def test_histogram_says_the_divergence_of_the_exact_density(histograms, data, means, std, t):
     """Where there is one peak, also by the formula for two normal distributions."""
     alpha_bar = np.prod(1 - np.linspace(1e-4, 0.02, 1000)[:t])
     x = np.linspace(-20, 20, 40_001)
@@ -70,7 +75,7 @@ def test_histogram_says_the_divergence_of_the_exact_density(data, means, std, t)
     kl = np.trapezoid(density * (np.log(density + 1e-300) + x**2 / 2 + np.log(2 * np.pi) / 2), x)
     if len(means) == 1:
         assert kl == pytest.approx((variance + alpha_bar * means[0] ** 2 - 1 - np.log(variance)) / 2, rel=1e-6)
-    said = numbers(histogram_explorer().description(t=t, data=data))
+    said = numbers(histograms.description(t=t, data=data))
     assert said[-1] == pytest.approx(kl, rel=0.05)
     deviation = (alpha_bar * (std**2 + np.var(means)) + 1 - alpha_bar) ** 0.5
     assert said[2] == pytest.approx(deviation, rel=0.04)
