@@ -12,11 +12,11 @@ import sys
 import tempfile
 import xml.etree.ElementTree as ET
 
-from notebooks import ROOT, kernel_environment
+from notebooks import CELL_TIMEOUT, ROOT, kernel_environment
 
 BUILD = ROOT / "build"
 WORKERS = ["-n", "2", "--dist", "loadscope"]  # loadscope keeps the cells of one notebook together
-NBVAL = ["--nbval", "--nbval-current-env", "--nbval-cell-timeout", "120"]
+NBVAL = ["--nbval", "--nbval-current-env", "--nbval-cell-timeout", str(CELL_TIMEOUT)]
 SANITIZE = ["--nbval-sanitize-with", "tests/nbval_sanitize.cfg"]
 STAGES = {
     "tests": ["tests", "-m", "not browser", *WORKERS],
