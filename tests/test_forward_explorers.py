@@ -7,13 +7,19 @@ import numpy as np
 import pytest
 import torch
 from oracles import normal
+from scipy.stats import wasserstein_distance
 
 from diffusion_lib.denoisers import ExactDenoiser
 from diffusion_lib.metrics import wasserstein
 from diffusion_lib.samplers import ddpm, final
 from diffusion_lib.schedules import constant, from_beta, su
 from diffusion_lib.teaching.figures.forward import noise_bars
-from diffusion_lib.teaching.widgets import entropy_explorer, gaussian_sum_explorer, histogram_explorer
+from diffusion_lib.teaching.widgets import (
+    entropy_explorer,
+    gaussian_sum_explorer,
+    histogram_explorer,
+    terminal_explorer,
+)
 from diffusion_lib.teaching.widgets.markov_step import walk
 from diffusion_lib.teaching.widgets.terminal import SLOPES, STEPS, bounds, mostly_paper, way_back
 
@@ -108,3 +114,14 @@ def test_every_column_of_the_noise_bars_reaches_one():
         x = round(bar.get_x() + bar.get_width() / 2)
         tops[x] = max(tops.get(x, 0), bar.get_y() + bar.get_height())
     assert tops == pytest.approx(dict.fromkeys(range(6), 1.0))
+
+
+def test_terminal_says_what_is_lost_and_how_far_from_the_data_the_way_back_ends():
+    """What is lost: a sum of logarithms. The distance: scipy's, from the picture's points to the density."""
+    explorer, x = terminal_explorer(), np.linspace(-3, 3, 6001)
+    density = 0.75 * normal(x, -1, 0.04) + 0.25 * normal(x, 1, 0.04)
+    for T, slope in ((10, 0.02), (100, 0.1), (1000, 0.02)):
+        said = numbers(explorer.description(T=T, slope=slope))  # T, variance, lost, points, distance
+        assert said[2] == pytest.approx(-fsum(log1p(-slope * t / T) for t in range(1, T + 1)), rel=6e-3)
+        draws = way_back(mostly_paper(), torch.zeros(1, 1, dtype=torch.float64), T, slope).draws
+        assert said[-1] == pytest.approx(wasserstein_distance(draws, x, v_weights=density), abs=0.012)

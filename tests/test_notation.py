@@ -2,8 +2,10 @@
 
 import itertools
 import math
+import re
 
 import mpmath
+import numpy as np
 import pytest
 import torch
 from diffusers import DDPMScheduler, EulerDiscreteScheduler
@@ -16,6 +18,7 @@ from diffusion_lib.notation import CONVENTIONS, DDIM, DDPM, EDM, FLOW, SDE, SU, 
 from diffusion_lib.samplers import ddim
 from diffusion_lib.schedules import Schedule, cosine, from_beta, linear, su
 from diffusion_lib.teaching.figures.formulas import FORMULAS, MEANINGS, evaluate
+from diffusion_lib.teaching.widgets import convention_explorer
 
 TIMES = (1, 2, 10, 250, 500, 999, 1000)
 PAIRS = list(itertools.permutations(CONVENTIONS.values(), 2))
@@ -406,3 +409,26 @@ def test_from_beta_and_notation_agree():
     beta = torch.linspace(0.01, 0.3, 30, dtype=torch.float64)
     found = convert(torch.cat([torch.zeros(1, dtype=torch.float64), beta]), DDPM, DDIM)
     assert torch.allclose(found, from_beta(beta).alpha_bar, rtol=1e-13)
+
+
+def test_the_convention_explorer_says_each_papers_numbers():
+    """From the betas alone: every letter of every paper at one time, its picture's scale, and one SNR for all."""
+    explorer, t = convention_explorer(), 250
+    beta = np.linspace(1e-4, 0.02, 1000)[:t]
+    kept = np.prod(1 - beta)
+    signal, noise, last = kept**0.5, (1 - kept) ** 0.5, beta[-1]
+    expected = {
+        "DDPM": [last, 1 - last, kept, 1],
+        "DDIM": [kept, 1],
+        "Su Jianlin": [(1 - last) ** 0.5, last**0.5, signal, noise, 1],
+        "score SDE": [-1000 * math.log1p(-last), -math.log(kept), 1],
+        "EDM": [noise / signal, 1 / signal],
+        "flow matching": [noise / (signal + noise), 1 / (signal + noise)],
+    }
+    assert expected.keys() == CONVENTIONS.keys()
+    for paper, values in expected.items():
+        words = explorer.description(t=t, paper=paper).partition(": ")[2]
+        said = [float(number) for number in re.findall(r"(?<![\w(])\d+\.?\d*(?:e-?\d+)?", words)]
+        assert said == pytest.approx([*values, kept / (1 - kept)], rel=6e-4)
+        drawn = [text.get_text() for text in explorer.figure(t=t, paper=paper).texts]
+        assert {f" = {value:.4g}" for value in said[:-2]} <= set(drawn)
