@@ -26,7 +26,7 @@ from nbformat import NotebookNode
 ROOT = Path(__file__).resolve().parents[1]
 OFFLINE = ROOT / "tests" / "offline"
 WIDGET_VIEW = "application/vnd.jupyter.widget-view+json"
-CELL_TIMEOUT = 300  # seconds: stops a cell that hangs; no cell takes more than 30 on two quiet cores
+CELL_TIMEOUT = 300  # seconds: stops a cell that hangs; the longest takes half a minute on two quiet cores
 METADATA = {
     "kernelspec": {"display_name": "Python 3", "language": "python", "name": "python3"},
     "language_info": {"name": "python"},
