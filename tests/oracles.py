@@ -5,6 +5,7 @@ Nothing here imports diffusion_lib. Names: `a` and `b` are the signal and noise 
 
 import itertools
 import math
+import re
 from dataclasses import dataclass
 
 import numpy as np
@@ -236,3 +237,8 @@ def names_everything(error, name, value):
     """True if a message names the argument, what was expected and what came."""
     text = str(error)
     return text.startswith(f"{name}:") and "expected" in text and value in text
+
+
+def numbers(text):
+    """The numbers of an explorer's sentence that are not part of a name, such as the 1 of t-1."""
+    return [float(found.replace(",", "")) for found in re.findall(r"(?<![\w(-])-?\d[\d,]*\.?\d*(?:e-?\d+)?", text)]

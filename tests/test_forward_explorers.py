@@ -1,12 +1,11 @@
 """Lesson 09's explorers against routes of their own: the library's sampler, exact sums, plain numpy."""
 
-import re
 from math import fsum, log1p
 
 import numpy as np
 import pytest
 import torch
-from oracles import normal
+from oracles import normal, numbers
 from scipy.stats import wasserstein_distance
 
 from diffusion_lib.denoisers import ExactDenoiser
@@ -22,11 +21,6 @@ from diffusion_lib.teaching.widgets import (
 )
 from diffusion_lib.teaching.widgets.markov_step import walk
 from diffusion_lib.teaching.widgets.terminal import SLOPES, STEPS, bounds, mostly_paper, way_back
-
-
-def numbers(text):
-    """Return the numbers of a description."""
-    return [float(found.replace(",", "")) for found in re.findall(r"-?\d[\d,]*\.?\d*(?:e-?\d+)?", text)]
 
 
 @pytest.mark.parametrize("slope", SLOPES)

@@ -2,13 +2,13 @@
 
 import itertools
 import math
-import re
 
 import mpmath
 import numpy as np
 import pytest
 import torch
 from diffusers import DDPMScheduler, EulerDiscreteScheduler
+from oracles import numbers
 from scipy.integrate import solve_ivp
 
 from diffusion_lib import notation
@@ -428,7 +428,7 @@ def test_the_convention_explorer_says_each_papers_numbers():
     assert expected.keys() == CONVENTIONS.keys()
     for paper, values in expected.items():
         words = explorer.description(t=t, paper=paper).partition(": ")[2]
-        said = [float(number) for number in re.findall(r"(?<![\w(])\d+\.?\d*(?:e-?\d+)?", words)]
+        said = numbers(words)
         assert said == pytest.approx([*values, kept / (1 - kept)], rel=6e-4)
         drawn = [text.get_text() for text in explorer.figure(t=t, paper=paper).texts]
         assert {f" = {value:.4g}" for value in said[:-2]} <= set(drawn)

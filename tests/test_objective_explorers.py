@@ -5,7 +5,7 @@ import re
 
 import numpy as np
 import pytest
-from oracles import undecomposed
+from oracles import numbers, undecomposed
 
 from diffusion_lib.data import digits
 from diffusion_lib.process import Prediction
@@ -36,11 +36,6 @@ def rotation():
 @pytest.fixture(scope="module")
 def weights():
     return weights_explorer()
-
-
-def numbers(text: str) -> list[float]:
-    """Return the numbers of a description."""
-    return [float(found) for found in re.findall(r"-?\d+\.?\d*(?:e-?\d+)?", text)]
 
 
 @pytest.mark.parametrize("variance", ["posterior", "beta"])

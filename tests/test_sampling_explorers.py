@@ -6,7 +6,7 @@ import re
 import numpy as np
 import pytest
 import torch
-from oracles import bayes, brute_points, normal
+from oracles import bayes, brute_points, normal, numbers
 from scipy.stats import wasserstein_distance
 
 from diffusion_lib.data import digits, eight_gaussians
@@ -32,11 +32,6 @@ BETA = np.concatenate([[0.0], np.linspace(1e-4, 0.02, 1000)])
 ALPHA_BAR = np.cumprod(1 - BETA)
 COARSE = np.concatenate([[1.0], np.cumprod(1 - np.linspace(0.05, 0.40, 10))])
 X = np.linspace(-6, 6, 24_001)
-
-
-def numbers(text: str) -> list[float]:
-    """Return the numbers of a description that are not part of a name, such as the 1 of t-1."""
-    return [float(found.replace(",", "")) for found in re.findall(r"(?<![\w(-])-?\d[\d,]*\.?\d*(?:e-?\d+)?", text)]
 
 
 def two_peaks(x, a, variance):
