@@ -161,7 +161,7 @@ def style_problems(text: str) -> list[str]:
             found.append(f"{node.name} takes **{node.args.kwarg.arg}")
         if isinstance(node, ast.ClassDef):
             bases = {ast.unparse(base).split(".")[-1] for base in node.bases}
-            bases -= {"Module", "AnyWidget", "Protocol", "NamedTuple"}
+            bases -= {"Module", "GroupNorm", "AnyWidget", "Protocol", "NamedTuple"}
             found += [f"{node.name} inherits {b}" for b in sorted(bases) if not b.endswith(("Error", "Exception"))]
     return found
 

@@ -1,12 +1,16 @@
 """The U-Net's parts against formulas written a second way: numpy, unfolded convolutions, PyTorch's own attention."""
 
+import subprocess
+import sys
+from functools import partial
+
 import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from diffusion_lib.models.layers import Down, ResBlock, SelfAttention, TimeEmbedding, Up, sinusoidal, zeroed
+from diffusion_lib.models.layers import Down, Norm, ResBlock, SelfAttention, TimeEmbedding, Up, sinusoidal, zeroed
 
 
 def awake(module: nn.Module, seed: int = 1) -> nn.Module:
@@ -101,6 +105,54 @@ def test_time_embedding_is_two_linear_maps_with_silu_between():
     embedding, t = awake(TimeEmbedding(8, 20)), torch.tensor([1, 500])
     inner = silu(sinusoidal(t, 8) @ embedding.expand.weight.T + embedding.expand.bias)
     close(embedding(t), inner @ embedding.mix.weight.T + embedding.mix.bias)
+
+
+# ---- group normalisation
+
+
+@pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])
+def test_norm_is_its_formula_and_so_is_its_gradient_in_either_layout(layout):
+    norm, x, direction = awake(Norm(4, 8)), noise(2, 8, 5, 7) + 3, noise(2, 8, 5, 7, seed=1)
+    answers = []
+    for f, picture in ((norm, x.contiguous(memory_format=layout)), (partial(group_norm, norm), x)):
+        picture.requires_grad_()
+        answer = f(picture)
+        answers.append([answer, *torch.autograd.grad((answer * direction).sum(), [picture, norm.weight, norm.bias])])
+    for left, right in zip(*answers, strict=True):
+        close(left, right)
+
+
+def test_under_bfloat16_norm_computes_in_float32_and_answers_in_bfloat16(monkeypatch):
+    norm, x, seen = Norm(4, 8), (noise(2, 8, 16, 16) + 50).bfloat16(), []
+    compute = F.group_norm
+
+    def watched(*args):
+        seen.append((args[0].dtype, compute(*args)))
+        return seen[-1][1]
+
+    monkeypatch.setattr(F, "group_norm", watched)
+    with torch.autocast("cpu", torch.bfloat16):
+        answer = norm(x)
+    assert seen[0][0] == torch.float32
+    torch.testing.assert_close(seen[0][1].double(), group_norm(norm, x.double()).detach(), rtol=1e-4, atol=1e-4)
+    assert answer.dtype == torch.bfloat16
+
+
+FROZEN = """
+import torch
+from diffusion_lib.models.unet import UNet, UNetConfig
+model = UNet(UNetConfig(image_size=8, width=16, mults=(1, 2), blocks=1, attention_at=()))
+for p in model.parameters():
+    torch.nn.init.normal_(p, std=0.1, generator=torch.Generator().manual_seed(0))
+model.stem.requires_grad_(False)
+model(torch.ones(2, 1, 8, 8), torch.ones(2, dtype=torch.int64)).square().sum().backward()
+assert model.down[0].blocks[0].res.norm_in.weight.grad.abs().max() > 0 and model.stem.weight.grad is None
+"""
+
+
+def test_the_part_behind_a_frozen_layer_can_be_trained():
+    """In a process of its own: what it guards against is a crash of PyTorch's, not an exception."""
+    subprocess.run([sys.executable, "-c", FROZEN], check=True)
 
 
 # ---- the residual block

@@ -129,6 +129,22 @@ def test_label_and_time_are_added():
     assert torch.equal(network.embed(t, labels), expected)
 
 
+@pytest.mark.parametrize("channels", [1, 3])
+def test_pictures_go_their_way_channels_last_whatever_layout_they_come_in(channels):
+    network, layouts = awake(replace(TINY, channels=channels)).double(), set()
+    for module in network.modules():
+        if isinstance(module, torch.nn.Conv2d) and module is not network.head:
+            module.register_forward_hook(
+                lambda _, args, out: layouts.add(out.is_contiguous(memory_format=torch.channels_last))
+            )
+    x = torch.randn(2, channels, 8, 8, generator=torch.Generator().manual_seed(4), dtype=torch.float64)
+    answers = [ask(network, x.contiguous(memory_format=f)) for f in (torch.contiguous_format, torch.channels_last)]
+    assert layouts == {True}
+    answers.append(ask(network.to(memory_format=torch.contiguous_format), x))
+    for answer in answers[1:]:
+        torch.testing.assert_close(answer, answers[0], rtol=1e-10, atol=1e-12)
+
+
 def test_double_precision():
     network = awake(TINY)
     single = ask(network)
