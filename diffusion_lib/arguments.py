@@ -30,7 +30,8 @@ def require_data(name: str, value: object) -> Tensor:
     tensor = require_real(name, value)
     if tensor.ndim < 1:
         raise ValueError(f"{name}: expected a batch (B, *D), got a single number")
-    if not bool(tensor.isfinite().all()):
+    # a finite sum has only finite terms; an infinite one may have overflowed
+    if not (bool(tensor.sum().isfinite()) or bool(tensor.isfinite().all())):
         raise ValueError(f"{name}: expected finite numbers, got NaN or infinity")
     return tensor
 

@@ -61,10 +61,9 @@ def ddpm(
     # The variance of the forward jump from s to t; at s = 0 the algorithm returns the mean, so none is added there.
     beta = torch.where(alpha_bar_s < 1, (alpha_bar_s - alpha_bar_t) / alpha_bar_s, 0.0)
     std = (posterior_variance if variance == "posterior" else beta).sqrt()
-    return _ddpm(denoise, x, visits, _rows(c_t, c_0, std), generator)
+    return _ddpm(denoise, x.detach(), visits, _rows(c_t, c_0, std), generator)
 
 
-@torch.no_grad()
 def _ddpm(denoise, x, visits, rows, generator):
     for (s, _, times), (c_t, c_0, std) in zip(visits, rows, strict=True):
         x0 = _ask(denoise, x, times).x0
@@ -99,7 +98,6 @@ def ddim(
     return _ddim(denoise, x, visits, rows, generator if eta > 0 else None)
 
 
-@torch.no_grad()
 def _ddim(denoise, x, visits, rows, generator):
     for (s, _, times), (c_0, c_eps, sigma) in zip(visits, rows, strict=True):
         x0, eps = _ask(denoise, x, times)
@@ -123,10 +121,9 @@ def ddim_invert(denoise: Denoiser, schedule: Schedule, x: Tensor, steps: Sequenc
     """
     visits, alpha_bar_s, alpha_bar_t = _visits(schedule, x, steps)
     rows = _rows(alpha_bar_s.sqrt(), (1 - alpha_bar_s).sqrt(), alpha_bar_t.sqrt(), (1 - alpha_bar_t).sqrt())
-    return _ddim_invert(denoise, x, visits[::-1], rows[::-1])
+    return _ddim_invert(denoise, x.detach(), visits[::-1], rows[::-1])
 
 
-@torch.no_grad()
 def _ddim_invert(denoise, x, visits, rows):
     for (_, t, times), (a_s, b_s, a_t, b_t) in zip(visits, rows, strict=True):
         eps = _ask(denoise, x, times).eps
@@ -151,10 +148,9 @@ def dpmpp_2m(denoise: Denoiser, schedule: Schedule, x: Tensor, steps: Sequence[i
     h_before = torch.cat([torch.full_like(h[:1], torch.inf), h[:-1]])
     extrapolation = torch.where(h.isfinite(), h / (2 * h_before), 0.0)  # 1 / (2r); 0 is first order
     c_t = ((1 - alpha_bar_s) / (1 - alpha_bar_t)).sqrt()
-    return _dpmpp_2m(denoise, x, visits, _rows(c_t, -alpha_bar_s.sqrt() * torch.expm1(-h), extrapolation))
+    return _dpmpp_2m(denoise, x.detach(), visits, _rows(c_t, -alpha_bar_s.sqrt() * torch.expm1(-h), extrapolation))
 
 
-@torch.no_grad()
 def _dpmpp_2m(denoise, x, visits, rows):
     before = torch.zeros_like(x)
     for (s, _, times), (c_t, c_0, extrapolation) in zip(visits, rows, strict=True):
@@ -183,7 +179,8 @@ def _rows(*columns: Tensor) -> list[tuple[float, ...]]:
 
 
 def _ask(denoise: Denoiser, x: Tensor, times: Tensor) -> Prediction:
-    prediction = denoise(x, times)
+    with torch.no_grad():  # here alone: nothing else on a walk can ask for a gradient
+        prediction = denoise(x, times)
     require_alike("x0 of the denoiser", prediction.x0, "x", x)
     require_alike("eps of the denoiser", prediction.eps, "x", x)
     return prediction

@@ -33,6 +33,8 @@ def test_what_is_right_comes_back():
     generator = torch.Generator()
     assert require_tensor("x", LIKE) is LIKE
     assert require_data("x", LIKE) is LIKE
+    large = torch.full((4,), 3e38)  # finite, though their sum is not
+    assert require_data("x", large) is large
     assert require_real("x", LIKE) is LIKE
     assert require_inside("start", 0.5, 0.0, 1.0) == 0.5
     assert require_alike("y", LIKE, "x", torch.ones(3, 2)) is LIKE

@@ -409,9 +409,14 @@ def test_the_start_is_left_alone_and_shapes_are_kept(name):
 
 @pytest.mark.parametrize("name", SAMPLERS)
 def test_no_gradient_is_recorded(name):
-    x = draw(2, 2).requires_grad_()
-    for step in SAMPLERS[name](ExactDenoiser(linear(), DATA), linear(), x, [1000, 300, 0]):
-        assert not step.x.requires_grad
+    x, weight = draw(2, 2).requires_grad_(), torch.ones((), dtype=torch.float64, requires_grad=True)
+
+    def network(x_t, t):
+        return Prediction(weight * x_t, weight * x_t)
+
+    for denoise in (network, ExactDenoiser(linear(), DATA)):
+        for step in SAMPLERS[name](denoise, linear(), x, [1000, 300, 0]):
+            assert not step.x.requires_grad and not step.x0.requires_grad
 
 
 def test_gradients_stay_on_outside_of_the_sampler():
