@@ -180,10 +180,9 @@ def import_seconds(module: str, after: str = "time", rounds: int = 7) -> float:
 
 def machine() -> str:
     """Return the machine and the versions in one line."""
-    models = [
-        line.partition(":")[2].strip() for line in Path("/proc/cpuinfo").read_text().splitlines() if "name" in line
-    ]
-    cpu = models[0] if models else platform.processor()
+    about = Path("/proc/cpuinfo")  # Linux has it
+    lines = about.read_text(encoding="utf-8").splitlines() if about.exists() else []
+    cpu = next((line.partition(":")[2].strip() for line in lines if "model name" in line), platform.processor())
     versions = f"torch {torch.__version__}, diffusers {diffusers.__version__}, Python {platform.python_version()}"
     return f"{cpu}, {torch.get_num_threads()} threads; {versions}; {datetime.date.today()}"
 

@@ -78,7 +78,9 @@ def main() -> None:
     data.digits = functools.cache(data.digits)
     data.digits(16)
     for line in sys.stdin:
-        threads = next(x for x in Path("/proc/self/status").read_text().splitlines() if x.startswith("Threads"))
+        threads = next(
+            x for x in Path("/proc/self/status").read_text(encoding="utf-8").splitlines() if x.startswith("Threads")
+        )
         assert threads.split()[1] == "1", f"forking needs a process with one thread, got {threads}"
         pid = os.fork()
         if pid == 0:

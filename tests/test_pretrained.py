@@ -256,11 +256,12 @@ def test_every_shipped_network_loads_answers_and_is_small(record_count):
     assert shipped == set(pretrained.SHA256)
 
 
-def test_the_card_tells_checksum_steps_and_command_of_each_network():
+def test_the_card_tells_size_checksum_steps_and_command_of_each_network():
     card = (pretrained.ASSETS / "README.md").read_text()
     for name, digest in pretrained.SHA256.items():
-        run = pretrained.pretrained(name).run
+        found = pretrained.pretrained(name)
+        run, size = found.run, sum(p.numel() for p in found.model.parameters())
         assert f"## {name}" in card
         part = card.split(f"## {name}")[1].split("\n## ")[0]
-        assert digest in part and f"{run['step']:,} steps" in part
+        assert digest in part and f"{run['step']:,} steps" in part and f"{size:,} parameters" in part
         assert f"python -m diffusion_lib train --data {run['data']}" in part

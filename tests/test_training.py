@@ -300,7 +300,7 @@ def spoilt(path: Path, good: bytes, how: int | str) -> None:
     if isinstance(how, int):
         path.write_bytes(good[:how])
     elif how == "text":
-        path.write_text("a letter to a friend\n" * 100)
+        path.write_text("a letter to a friend\n" * 100, encoding="utf-8")
     elif how == "long text":
         path.write_bytes(len("{}").to_bytes(8, "little") + b"no")
     elif how == "safetensors":
