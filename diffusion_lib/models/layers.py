@@ -47,7 +47,7 @@ class Norm(nn.GroupNorm):
 
     def forward(self, x: Tensor) -> Tensor:
         """Return x with each group of channels at mean 0 and variance 1, then scaled and shifted, (B, C, H, W)."""
-        if torch.is_grad_enabled() and not x.requires_grad:
+        if torch.is_grad_enabled() and self.weight.requires_grad and not x.requires_grad:
             x = x.contiguous()  # behind a frozen layer PyTorch's backward crashes on channels last (seen in 2.13)
         return super().forward(x.to(self.weight.dtype)).to(x.dtype)
 
