@@ -39,7 +39,7 @@ class TimeEmbedding(nn.Module):
 
 
 class Norm(nn.GroupNorm):
-    """Group normalisation (Wu and He 2018, eq. 1) in the dtype of its weights, whatever autocast makes of its input.
+    """Group normalisation (Wu and He 2018, eq. 7) in the dtype of its weights, whatever autocast makes of its input.
 
     Under bfloat16 that is float32 (as improved-diffusion's GroupNorm32): a mean over many pixels keeps its digits, and
     PyTorch's kernel for pictures stored channels last is several times faster in it.
