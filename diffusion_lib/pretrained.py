@@ -20,7 +20,7 @@ from diffusion_lib.schedules import SCHEDULES, Schedule
 ASSETS = Path(__file__).parent / "assets"
 FORMAT = "diffusion_lib weights"
 SHA256 = {  # of the files in assets/
-    "mnist": "fe15e40eb7d22d804665c61793aa953bb6e0187a06f915e3581e79ba56eee5bb",
+    "mnist": "ea7a513e0c6029afc54c984f2a1bd21df7d7d3c9e96f9721f0bb1340d7f8e6cf",
     "digits": "c2bb0f6a03ab08705b83c4707abb46d0cd72a2b6a06d9dd324fd3c4b266cc680",
 }
 
