@@ -3,6 +3,7 @@
 import subprocess
 import sys
 from functools import partial
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -10,6 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+import diffusion_lib
 from diffusion_lib.models.layers import Down, Norm, ResBlock, SelfAttention, TimeEmbedding, Up, sinusoidal, zeroed
 
 
@@ -152,7 +154,8 @@ assert model.down[0].blocks[0].res.norm_in.weight.grad.abs().max() > 0 and model
 
 def test_the_part_behind_a_frozen_layer_can_be_trained():
     """In a process of its own: what it guards against is a crash of PyTorch's, not an exception."""
-    subprocess.run([sys.executable, "-c", FROZEN], check=True)
+    here = Path(diffusion_lib.__file__).parents[1]  # so that the child reads the library under test, a mutant's too
+    subprocess.run([sys.executable, "-c", FROZEN], check=True, cwd=here)
 
 
 # ---- the residual block
