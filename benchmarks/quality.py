@@ -239,7 +239,8 @@ def train_peer(steps: int, mnist: data.Digits, ours: Network) -> Path:
     """Train diffusers' network for `steps` with our draws, optimizer and learning rates; return its weights' path."""
     run = ours.run
     config = training.TrainingConfig(**run["training"])
-    model = Peer(ours.model.config, config.seed)
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    model = Peer(ours.model.config, config.seed).to(device)
     trainer = training.Trainer(model, config)
     schedule = SCHEDULES[run["schedule"]]()
     pictures, labels = data.pad(mnist.train, 32), mnist.train_labels
@@ -263,7 +264,7 @@ def train_peer(steps: int, mnist: data.Digits, ours: Network) -> Path:
         if step.step == steps:
             break
     metadata = {"format": PEER, "run": json.dumps({**run, "step": steps, "init": None})}
-    save_file({name: tensor.contiguous() for name, tensor in trainer.ema.items()}, out, metadata)
+    save_file({name: tensor.cpu().contiguous() for name, tensor in trainer.ema.items()}, out, metadata)
     return out
 
 
