@@ -118,8 +118,9 @@ def test_source_shows_the_text_and_where_it_lies(monkeypatch):
     monkeypatch.setattr(checks, "display", shown.append)
     source(claim)
     assert isinstance(shown[0], Markdown)
-    first, where, *text, last = shown[0].data.splitlines()
+    style, _, first, where, *text, last, _, end = shown[0].data.splitlines()
     assert (first, where, last) == ("```python", "# diffusion_lib/teaching/checks.py", "```")
+    assert style.startswith("<div style=") and "monospace" in style and end == "</div>"
     assert "\n".join(text) + "\n" == inspect.getsource(claim)
 
 

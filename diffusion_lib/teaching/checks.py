@@ -12,6 +12,8 @@ from IPython.display import Markdown, display
 PACKAGE = Path(__file__).resolve().parents[1]
 STANDARD_ERRORS = 4  # how many of its own standard errors a Monte Carlo estimate may lie from the truth
 TOLERANCE = 1e-10
+# Small enough that a line of 120 characters is not broken in JupyterLab; the font said again for exported pages.
+LISTING = '<div style="font-family: monospace; font-size: 0.8em">\n\n```python\n{text}\n```\n\n</div>'
 
 
 def verify(
@@ -73,7 +75,7 @@ def source(function: Callable) -> None:
     if PACKAGE not in path.parents:
         raise ValueError(f"function: expected one of diffusion_lib's own, got {function!r} from {path.name}")
     where = path.relative_to(PACKAGE.parent).as_posix()
-    display(Markdown(f"```python\n# {where}\n{textwrap.dedent(text).strip()}\n```"))
+    display(Markdown(LISTING.format(text=f"# {where}\n{textwrap.dedent(text).strip()}")))
 
 
 def _array(tag: str, name: str, value: object) -> np.ndarray:
