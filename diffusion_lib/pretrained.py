@@ -20,7 +20,7 @@ from diffusion_lib.schedules import SCHEDULES, Schedule
 ASSETS = Path(__file__).parent / "assets"
 FORMAT = "diffusion_lib weights"
 SHA256 = {  # of the files in assets/
-    "mnist": "ea7a513e0c6029afc54c984f2a1bd21df7d7d3c9e96f9721f0bb1340d7f8e6cf",
+    "mnist": "434852ff5c8307db4bf147f12cbd781e10e79727fe2441665a9c19fa6944cc77",
     "digits": "c2bb0f6a03ab08705b83c4707abb46d0cd72a2b6a06d9dd324fd3c4b266cc680",
 }
 
