@@ -1,6 +1,8 @@
-"""Measure speed as ratios against diffusers, in one process, contenders interleaved; write benchmarks/speed.md.
+"""Measure speed as ratios against diffusers, in one process, contenders interleaved.
 
     python benchmarks/speed.py [--rounds 7] [--write]      `make bench`; nothing else should run meanwhile
+
+With --write the tables go to benchmarks/speed.md, one section a processor.
 
 Cases: (a) 16x16x1, width 32, mults (1, 2, 4), batch 128; (b) 32x32x1, mults (1, 2, 2), batch 64; two blocks a stage,
 attention at the lowest. A training step is forward, backward, clipping left out, and AdamW. The peer is diffusers'
@@ -178,18 +180,22 @@ def import_seconds(module: str, after: str = "time", rounds: int = 7) -> float:
     )
 
 
-def machine() -> str:
-    """Return the machine and the versions in one line."""
+def processor() -> str:
+    """Return the name of the processor."""
     about = Path("/proc/cpuinfo")  # Linux has it
     lines = about.read_text(encoding="utf-8").splitlines() if about.exists() else []
-    cpu = next((line.partition(":")[2].strip() for line in lines if "model name" in line), platform.processor())
-    versions = f"torch {torch.__version__}, diffusers {diffusers.__version__}, Python {platform.python_version()}"
-    return f"{cpu}, {torch.get_num_threads()} threads; {versions}; {datetime.date.today()}"
+    return next((line.partition(":")[2].strip() for line in lines if "model name" in line), platform.processor())
+
+
+def versions() -> str:
+    """Return threads, versions and day in one line."""
+    names = f"torch {torch.__version__}, diffusers {diffusers.__version__}, Python {platform.python_version()}"
+    return f"{torch.get_num_threads()} threads; {names}; {datetime.date.today()}"
 
 
 def report(rounds: int) -> Iterator[str]:
-    """Yield the tables line by line."""
-    yield from ["# Speed", "", f"{machine()}. Medians of {rounds} rounds, contenders interleaved in one process.", ""]
+    """Yield the section of this machine line by line: its name, then the tables."""
+    yield from [processor(), "", f"{versions()}. Medians of {rounds} rounds, all interleaved in one process.", ""]
     yield from [
         "| case | work | ours, ms | diffusers, ms | ratio | with our groups and heads | ratio |",
         "|" + "---|" * 7,
@@ -215,6 +221,14 @@ def report(rounds: int) -> Iterator[str]:
     yield from ["", f"`import torch`: {alone:.2f} s; `import diffusion_lib.samplers` after it: {more:.3f} s."]
 
 
+def stored(text: str, section: str) -> str:
+    """Return the document with a section put in the place of the one for the same processor, or at the end."""
+    head, *sections = text.strip().split("\n\n## ")
+    kept = {old.partition("\n")[0]: old for old in sections}
+    kept[section.partition("\n")[0]] = section
+    return "\n\n## ".join([head, *kept.values()]) + "\n"
+
+
 def main() -> None:
     """Print the report; with --write, store it too."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
@@ -227,7 +241,8 @@ def main() -> None:
         print(line, flush=True)
         lines.append(line)
     if options.write:
-        (ROOT / "benchmarks" / "speed.md").write_text("\n".join(lines) + "\n")
+        table = ROOT / "benchmarks" / "speed.md"
+        table.write_text(stored(table.read_text(encoding="utf-8"), "\n".join(lines)), encoding="utf-8")
 
 
 if __name__ == "__main__":

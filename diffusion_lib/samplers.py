@@ -169,8 +169,9 @@ def _visits(
     """
     require_data("x", x)
     times = require_steps(steps, schedule.T)
-    alpha_bar = schedule.alpha_bar[times]
-    batches = torch.tensor(times[:-1], device=x.device)[:, None].expand(-1, len(x)).unbind(0)  # n times (B,)
+    index = torch.tensor(times)
+    alpha_bar = schedule.alpha_bar[index]
+    batches = index[:-1, None].to(x.device).expand(-1, len(x)).unbind(0)  # n times (B,)
     return list(zip(times[1:], times, batches, strict=False)), alpha_bar[1:], alpha_bar[:-1]
 
 
@@ -179,7 +180,7 @@ def _rows(*columns: Tensor) -> list[tuple[float, ...]]:
 
 
 def _ask(denoise: Denoiser, x: Tensor, times: Tensor) -> Prediction:
-    with torch.no_grad():  # here alone: nothing else on a walk can ask for a gradient
+    with torch.set_grad_enabled(False):  # here alone: nothing else on a walk can ask for a gradient
         prediction = denoise(x, times)
     require_alike("x0 of the denoiser", prediction.x0, "x", x)
     require_alike("eps of the denoiser", prediction.eps, "x", x)
