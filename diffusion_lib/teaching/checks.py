@@ -13,7 +13,9 @@ PACKAGE = Path(__file__).resolve().parents[1]
 STANDARD_ERRORS = 4  # how many of its own standard errors a Monte Carlo estimate may lie from the truth
 TOLERANCE = 1e-10
 # Small enough that a line of 120 characters is not broken in JupyterLab; the font said again for exported pages.
-LISTING = '<div style="font-family: monospace; font-size: 0.8em">\n\n```python\n{text}\n```\n\n</div>'
+LISTING = (
+    '<div style="font-family: monospace; font-size: 0.8em; margin: 0.8em 0.4em">\n\n```python\n{text}\n```\n\n</div>'
+)
 
 
 def verify(
