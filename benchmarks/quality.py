@@ -180,6 +180,7 @@ def quality(network: Network, scale: float, seed: int, bf16: bool, mnist: data.D
     return {
         "network": network.name,
         "steps": network.run["step"],
+        "planned": network.run["training"]["steps"],
         "init": bool(network.run.get("init")),
         "scale": scale,
         "seed": seed,
@@ -213,7 +214,8 @@ def table(rows: list[dict], real: dict) -> str:
     lines = [f"| {head} |", "|" + "---|" * 7]
     groups: dict[tuple, list[dict]] = {}
     for row in sorted(rows, key=lambda row: row["seed"]):
-        steps = f"{row['steps']:,}" + (" more" if row["init"] else "")
+        steps = f"{row['steps']:,}" + f" of {row['planned']:,}" * (row["steps"] < row["planned"])
+        steps += " more" * row["init"]
         groups.setdefault((row["network"], steps, f"{row['scale']:g}", row["precision"]), []).append(row)
     for named, group in sorted(groups.items()):
         share = ", ".join(f"{100 * row['recognised']:.1f} %" for row in group)
@@ -230,7 +232,8 @@ def in_words(near: dict) -> str:
 
 
 LEGEND = """One number for each seed. "More" steps come after those of the weights that the run began with; the card in
-diffusion_lib/assets tells both. The last column is the distance to the nearest of the 60,000 training images, root
+diffusion_lib/assets tells both. "N of M": stopped after N steps of a run planned for M, while its learning rate was
+still falling. The last column is the distance to the nearest of the 60,000 training images, root
 mean square a pixel (white is 2 from black): median and least of 1,000, for the first seed. The last row: accuracy of
 the classifier on the test images, the floor, and how near 1,000 test images come to the training images."""
 

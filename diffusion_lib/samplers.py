@@ -180,7 +180,8 @@ def _rows(*columns: Tensor) -> list[tuple[float, ...]]:
 
 
 def _ask(denoise: Denoiser, x: Tensor, times: Tensor) -> Prediction:
-    with torch.set_grad_enabled(False):  # here alone: nothing else on a walk can ask for a gradient
+    # Here alone: nothing else on a walk can ask for a gradient. (`no_grad` does the same at twice the price.)
+    with torch.set_grad_enabled(False):
         prediction = denoise(x, times)
     require_alike("x0 of the denoiser", prediction.x0, "x", x)
     require_alike("eps of the denoiser", prediction.eps, "x", x)
