@@ -61,7 +61,7 @@ def ddpm(
     # The variance of the forward jump from s to t; at s = 0 the algorithm returns the mean, so none is added there.
     beta = torch.where(alpha_bar_s < 1, (alpha_bar_s - alpha_bar_t) / alpha_bar_s, 0.0)
     std = (posterior_variance if variance == "posterior" else beta).sqrt()
-    return _ddpm(denoise, x.detach(), visits, _rows(c_t, c_0, std), generator)
+    return _ddpm(denoise, x.detach(), visits, _rows(x, c_t, c_0, std), generator)
 
 
 def _ddpm(denoise, x, visits, rows, generator):
@@ -94,7 +94,7 @@ def ddim(
     c_t, _, posterior_variance = posterior_coefficients(alpha_bar_s, alpha_bar_t)
     # 1 - alpha_bar_s - sigma^2, written as a sum: the difference could round to below zero
     direction_variance = (1 - eta**2) * (1 - alpha_bar_s) + eta**2 * c_t**2 * (1 - alpha_bar_t)
-    rows = _rows(alpha_bar_s.sqrt(), direction_variance.sqrt(), eta * posterior_variance.sqrt())
+    rows = _rows(x, alpha_bar_s.sqrt(), direction_variance.sqrt(), eta * posterior_variance.sqrt())
     return _ddim(denoise, x, visits, rows, generator if eta > 0 else None)
 
 
@@ -120,7 +120,7 @@ def ddim_invert(denoise: Denoiser, schedule: Schedule, x: Tensor, steps: Sequenc
     Yields: one Step a pair of times, t rising. Raises: TypeError, ValueError, at the call.
     """
     visits, alpha_bar_s, alpha_bar_t = _visits(schedule, x, steps)
-    rows = _rows(alpha_bar_s.sqrt(), (1 - alpha_bar_s).sqrt(), alpha_bar_t.sqrt(), (1 - alpha_bar_t).sqrt())
+    rows = _rows(x, alpha_bar_s.sqrt(), (1 - alpha_bar_s).sqrt(), alpha_bar_t.sqrt(), (1 - alpha_bar_t).sqrt())
     return _ddim_invert(denoise, x.detach(), visits[::-1], rows[::-1])
 
 
@@ -148,7 +148,7 @@ def dpmpp_2m(denoise: Denoiser, schedule: Schedule, x: Tensor, steps: Sequence[i
     h_before = torch.cat([torch.full_like(h[:1], torch.inf), h[:-1]])
     extrapolation = torch.where(h.isfinite(), h / (2 * h_before), 0.0)  # 1 / (2r); 0 is first order
     c_t = ((1 - alpha_bar_s) / (1 - alpha_bar_t)).sqrt()
-    return _dpmpp_2m(denoise, x.detach(), visits, _rows(c_t, -alpha_bar_s.sqrt() * torch.expm1(-h), extrapolation))
+    return _dpmpp_2m(denoise, x.detach(), visits, _rows(x, c_t, -alpha_bar_s.sqrt() * torch.expm1(-h), extrapolation))
 
 
 def _dpmpp_2m(denoise, x, visits, rows):
@@ -175,8 +175,11 @@ def _visits(
     return list(zip(times[1:], times, batches, strict=False)), alpha_bar[1:], alpha_bar[:-1]
 
 
-def _rows(*columns: Tensor) -> list[tuple[float, ...]]:
-    return list(zip(*(column.tolist() for column in columns), strict=True))
+def _rows(x: Tensor, factor: Tensor, *others: Tensor) -> list[tuple]:
+    # One row of coefficients a step. The first stays a tensor, in the dtype that x is computed in: PyTorch multiplies
+    # by it in two thirds of the time that a Python number takes.
+    factors = factor.to(torch.promote_types(x.dtype, torch.float32)).unbind()
+    return list(zip(factors, *(column.tolist() for column in others), strict=True))
 
 
 def _ask(denoise: Denoiser, x: Tensor, times: Tensor) -> Prediction:

@@ -8,7 +8,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from diffusion_lib.models.layers import Down, SelfAttention, TimeEmbedding, Up, sinusoidal
+from diffusion_lib.models.layers import Down, SelfAttention, TimeEmbedding, Up, sinusoidal, stamp
 from diffusion_lib.models.unet import Block, UNet, UNetConfig
 from diffusion_lib.teaching.figures import unet as figures
 from diffusion_lib.teaching.widgets.explorer import Control, Explorer
@@ -52,11 +52,14 @@ def trace(network: UNet, run: Callable[[], object] | None = None) -> list[Part]:
 def multiply_adds(module: nn.Module, read: Tensor, given: Tensor) -> int:
     """Return how many products one picture costs in a layer; 0 for a module that only holds others.
 
-    A convolution: c_in kernel^2 for each number that it gives; a linear map: its inputs for each; attention: q k^T and
-    the weighted mean, (H W)^2 C each. Norms, activations and sums are not counted.
+    A convolution: c_in kernel^2 for each number that it gives; a linear map: its inputs for each; an Up: its stamp for
+    each number that it reads; attention: q k^T and the weighted mean, (H W)^2 C each. Norms, activations and sums are
+    not counted.
     """
     if isinstance(module, nn.Conv2d | nn.Linear):
         return given[0].numel() * module.weight[0].numel()
+    if isinstance(module, Up):
+        return read[0].numel() * stamp(module.conv.weight)[0].numel()
     if isinstance(module, SelfAttention):
         channels, height, width = read.shape[1:]
         return 2 * (height * width) ** 2 * channels
