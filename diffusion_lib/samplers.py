@@ -176,9 +176,9 @@ def _visits(
 
 
 def _rows(x: Tensor, factor: Tensor, *others: Tensor) -> list[tuple]:
-    # One row of coefficients a step. The first stays a tensor, in the dtype that x is computed in: PyTorch multiplies
-    # by it in two thirds of the time that a Python number takes.
-    factors = factor.to(torch.promote_types(x.dtype, torch.float32)).unbind()
+    # One row of coefficients a step. PyTorch multiplies by a tensor of x's dtype in two thirds of the time that a
+    # number takes, so the first is one. Where a tensor would round it to a few digits (bfloat16), it stays a number.
+    factors = factor.to(x.dtype).unbind() if torch.finfo(x.dtype).bits >= 32 else factor.tolist()
     return list(zip(factors, *(column.tolist() for column in others), strict=True))
 
 

@@ -383,6 +383,15 @@ def test_samplers_run_in_the_dtype_of_their_data(name, dtype):
     assert schedule.alpha_bar.dtype == torch.float64
 
 
+def test_coefficients_are_not_rounded_to_bfloat16():
+    """A product in bfloat16 is off by 2^-8 of itself at most; a coefficient rounded before would add as much again."""
+    schedule, x0 = linear(), draw(1000, 2, dtype=torch.bfloat16)
+    for s in range(300, 320):
+        (step,) = ddim(lambda x, t: Prediction(x0, torch.zeros_like(x0)), schedule, x0, [700, s])
+        exact = schedule.alpha_bar[s].sqrt() * x0.double()
+        assert ((step.x.double() - exact).abs() <= exact.abs() * 2**-8).all()
+
+
 @pytest.mark.parametrize("name", ["ddim", "dpmpp_2m", "ddim_invert"])  # float32's noise is another stream
 def test_float32_agrees_with_float64(name):
     """Coefficients come from the float64 table: float32 data lose float32's rounding and no more."""
