@@ -12,7 +12,17 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 import diffusion_lib
-from diffusion_lib.models.layers import Down, Norm, ResBlock, SelfAttention, TimeEmbedding, Up, sinusoidal, zeroed
+from diffusion_lib.models.layers import (
+    Down,
+    Norm,
+    ResBlock,
+    SelfAttention,
+    TimeEmbedding,
+    Up,
+    sinusoidal,
+    stamp,
+    zeroed,
+)
 
 
 def awake(module: nn.Module, seed: int = 1) -> nn.Module:
@@ -267,6 +277,12 @@ def test_up_repeats_each_pixel_and_smooths():
 def test_up_draws_no_checkerboard_on_an_even_picture():
     inside = awake(Up(4))(torch.ones(1, 4, 5, 5, dtype=torch.float64))[:, :, 1:-1, 1:-1]
     close(inside, inside[:, :, :1, :1].expand_as(inside))
+
+
+def test_a_stamp_refuses_a_kernel_of_another_size():
+    for shape in ((4, 4, 5, 5), (4, 4, 3)):
+        with pytest.raises(ValueError, match=r"kernel: expected shape \(c_out, c_in, 3, 3\), got \(4, 4,"):
+            stamp(torch.zeros(shape))
 
 
 def test_zeroed_returns_the_layer_itself_with_weights_and_bias_zero():

@@ -139,7 +139,10 @@ def stamp(kernel: Tensor) -> Tensor:
     The stamp is the sum of the four, and a transposed convolution of stride 2 presses it down for every pixel.
 
     Args: kernel (c_out, c_in, 3, 3), of a convolution. Returns: (c_in, c_out, 4, 4), for a transposed one.
+    Raises: ValueError for another shape.
     """
+    if kernel.ndim != 4 or kernel.shape[2:] != (3, 3):
+        raise ValueError(f"kernel: expected shape (c_out, c_in, 3, 3), got {tuple(kernel.shape)}")
     turned = kernel.flip(2, 3).transpose(0, 1)
     rows = nn.functional.pad(turned, (0, 0, 0, 1)) + nn.functional.pad(turned, (0, 0, 1, 0))  # (c_in, c_out, 4, 3)
     return nn.functional.pad(rows, (0, 1)) + nn.functional.pad(rows, (1, 0))
