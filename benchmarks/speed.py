@@ -13,6 +13,7 @@ import argparse
 import datetime
 import os
 import platform
+import random
 import statistics
 import subprocess
 import sys
@@ -71,12 +72,16 @@ WARM_UP = 4  # rounds until the allocator has what all contenders need; before, 
 
 
 def interleaved(contenders: dict[str, Callable[[], object]], rounds: int) -> dict[str, float]:
-    """Return each contender's median time, all called in turn; the first rounds warm up."""
+    """Return each contender's median time; the first rounds warm up.
+
+    A round calls all of them, each time in another order: what one leaves in the caches is met by every other.
+    """
     found: dict[str, list[float]] = {name: [] for name in contenders}
+    dice = random.Random(0)
     for _ in range(WARM_UP + rounds):
-        for name, call in contenders.items():
-            found[name].append(seconds(call))
-    return {name: statistics.median(times[WARM_UP:]) for name, times in found.items()}
+        for name in dice.sample(list(contenders), len(contenders)):
+            found[name].append(seconds(contenders[name]))
+    return {name: statistics.median(measured[WARM_UP:]) for name, measured in found.items()}
 
 
 def apart(measure: Callable, *args: object) -> object:

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 import diffusion_lib
+from diffusion_lib.models import layers
 from diffusion_lib.models.layers import (
     Down,
     Norm,
@@ -134,7 +135,7 @@ def test_norm_is_its_formula_and_so_is_its_gradient_in_either_layout(layout):
         close(left, right)
 
 
-def test_under_bfloat16_norm_computes_in_float32_and_answers_in_bfloat16(monkeypatch):
+def test_under_bfloat16_norm_computes_in_float32_and_answers_so(monkeypatch):
     norm, x, seen = Norm(4, 8), (noise(2, 8, 16, 16) + 50).bfloat16(), []
     compute = F.group_norm
 
@@ -147,7 +148,25 @@ def test_under_bfloat16_norm_computes_in_float32_and_answers_in_bfloat16(monkeyp
         answer = norm(x)
     assert seen[0][0] == torch.float32
     torch.testing.assert_close(seen[0][1].double(), group_norm(norm, x.double()).detach(), rtol=1e-4, atol=1e-4)
-    assert answer.dtype == torch.bfloat16
+    assert answer is seen[0][1]  # not rounded: that is left to the convolution which reads it
+
+
+def test_silu_writes_over_what_it_read_only_where_no_gradient_needs_it():
+    x = noise(3, 5)
+    before = x.clone()
+    close(layers.silu(x), silu(before))
+    assert torch.equal(x, before)
+    with torch.no_grad():
+        assert layers.silu(x) is x
+    close(x, silu(before))
+
+
+def test_the_times_vector_is_left_as_it_was_for_the_next_block():
+    block, emb = awake(ResBlock(8, 8, 6, 4)), noise(2, 6)
+    before = emb.clone()
+    with torch.no_grad():
+        block(noise(2, 8, 4, 4), emb)
+    assert torch.equal(emb, before)
 
 
 FROZEN = """

@@ -38,18 +38,24 @@ class TimeEmbedding(nn.Module):
         return self.mix(nn.functional.silu(self.expand(sinusoidal(t, self.width).to(self.expand.weight))))
 
 
+def silu(x: Tensor) -> Tensor:
+    """Return x sigmoid(x), written over x where no gradient will ask for it: for an x that nobody else reads."""
+    return nn.functional.silu(x, inplace=not torch.is_grad_enabled())
+
+
 class Norm(nn.GroupNorm):
     """Group normalisation (Wu and He 2018, eq. 7) in the dtype of its weights, whatever autocast makes of its input.
 
     Under bfloat16 that is float32 (as improved-diffusion's GroupNorm32): a mean over many pixels keeps its digits, and
-    PyTorch's kernel for pictures stored channels last is several times faster in it.
+    PyTorch's kernel for pictures stored channels last is several times faster in it. The answer is float32 too: the
+    convolution that reads it rounds it, once.
     """
 
     def forward(self, x: Tensor) -> Tensor:
         """Return x with each group of channels at mean 0 and variance 1, then scaled and shifted, (B, C, H, W)."""
         if torch.is_grad_enabled() and self.weight.requires_grad and not x.requires_grad:
             x = x.contiguous()  # behind a frozen layer PyTorch's backward crashes on channels last (seen in 2.13)
-        return super().forward(x.to(self.weight.dtype)).to(x.dtype)
+        return super().forward(x.to(self.weight.dtype))
 
 
 class ResBlock(nn.Module):
@@ -70,9 +76,9 @@ class ResBlock(nn.Module):
 
     def forward(self, x: Tensor, emb: Tensor) -> Tensor:
         """Return the block's output, (B, c_in, H, W) and (B, embedding) -> (B, c_out, H, W)."""
-        h = self.conv_in(nn.functional.silu(self.norm_in(x), inplace=True))
+        h = self.conv_in(silu(self.norm_in(x)))
         h += self.time(nn.functional.silu(emb))[:, :, None, None]
-        h = self.conv_out(nn.functional.silu(self.norm_out(h), inplace=True))
+        h = self.conv_out(silu(self.norm_out(h)))
         h += self.shortcut(x)
         return h
 
@@ -129,7 +135,9 @@ class Up(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Return the larger picture, (B, C, H, W) -> (B, C, 2H, 2W)."""
-        return nn.functional.conv_transpose2d(x, stamp(self.conv.weight), self.conv.bias, stride=2, padding=1)
+        larger = nn.functional.conv_transpose2d(x, stamp(self.conv.weight), stride=2, padding=1)
+        larger += self.conv.bias.to(larger.dtype)[:, None, None]  # given to it, the bias would double its backward pass
+        return larger
 
 
 def stamp(kernel: Tensor) -> Tensor:

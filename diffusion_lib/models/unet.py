@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from diffusion_lib.arguments import require_count, require_labels, require_real, require_time
-from diffusion_lib.models.layers import Down, Norm, ResBlock, SelfAttention, TimeEmbedding, Up, zeroed
+from diffusion_lib.models.layers import Down, Norm, ResBlock, SelfAttention, TimeEmbedding, Up, silu, zeroed
 
 
 @dataclass(frozen=True)
@@ -175,7 +175,7 @@ class UNet(nn.Module):
             x = block(x, emb)
         for stage in self.up:
             x = stage(x, emb, kept.pop())
-        return self.head(nn.functional.silu(self.norm(x), inplace=True)).to(x_t.dtype)
+        return self.head(silu(self.norm(x))).to(x_t.dtype)
 
     def _check(self, x_t: Tensor, t: Tensor, labels: Tensor | None) -> None:
         expected = (self.config.channels, self.config.image_size, self.config.image_size)
