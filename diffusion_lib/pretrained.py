@@ -20,8 +20,8 @@ from diffusion_lib.schedules import SCHEDULES, Schedule
 ASSETS = Path(__file__).parent / "assets"
 FORMAT = "diffusion_lib weights"
 SHA256 = {  # of the files in assets/
-    "mnist": "434852ff5c8307db4bf147f12cbd781e10e79727fe2441665a9c19fa6944cc77",
-    "digits": "c2bb0f6a03ab08705b83c4707abb46d0cd72a2b6a06d9dd324fd3c4b266cc680",
+    "mnist": "54e37b7ba67efab29ee535b06696a561b6b0033ffd7c8136a2ceceee571403b4",
+    "digits": "77a532454ee22bc7b59d2a3a6ec6ca8e908476febd7319da7498fbb0010d86db",
 }
 
 

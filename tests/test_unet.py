@@ -6,6 +6,7 @@ import pytest
 import torch
 from unet_oracle import renamed, twins
 
+from diffusion_lib.models.layers import ResBlock
 from diffusion_lib.models.unet import UNet, UNetConfig
 
 GRAPHS = {
@@ -123,10 +124,19 @@ def test_no_label_is_a_row_of_its_own_after_the_last_class():
     assert all(relative(answers[k], answers[3]) > 1e-3 for k in range(3))
 
 
-def test_label_and_time_are_added():
-    network, t, labels = awake(TINY), torch.tensor(TIMES), torch.tensor(LABELS)
-    expected = network.time(t) + network.label.weight[labels]
-    assert torch.equal(network.embed(t, labels), expected)
+def test_each_block_gets_its_rows_of_one_linear_map_of_time_plus_label():
+    network, t, labels = awake(TINY).double(), torch.tensor(TIMES), torch.tensor(LABELS)
+    emb = network.time(t) + network.label.weight[labels]
+    expected = (emb * emb.sigmoid()) @ network.shifts.weight.T + network.shifts.bias
+    widths, shifts = [8, 8, 16, 16, 16, 16, 16, 16, 16, 8, 8, 8], list(network.embed(t, labels))  # down, middle, up
+    assert [tuple(shift.shape) for shift in shifts] == [(2, width) for width in widths]
+    torch.testing.assert_close(torch.cat(shifts, 1), expected, rtol=1e-12, atol=1e-12)
+    heard = []
+    for block in network.modules():
+        if isinstance(block, ResBlock):
+            block.register_forward_pre_hook(lambda _, args: heard.append(args[1]))
+    network(X.double(), t, labels)
+    assert all(torch.equal(left, right) for left, right in zip(heard, shifts, strict=True))
 
 
 @pytest.mark.parametrize("channels", [1, 3])

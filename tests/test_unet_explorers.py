@@ -56,7 +56,7 @@ def test_a_trace_leaves_no_hook_behind_and_follows_the_picture():
     unet = network(CONFIGS["labels, heads"])
     parts = {part.name: part for part in trace(unet)}
     assert not any(module._forward_hooks for module in unet.modules())
-    assert list(parts)[:3] == ["time", "stem", "down.0.blocks.0"] and list(parts)[-2:] == ["norm", "head"]
+    assert list(parts)[:4] == ["time", "shifts", "stem", "down.0.blocks.0"] and list(parts)[-2:] == ["norm", "head"]
     assert parts["stem"].reads == (3, 16, 16) == parts["head"].gives
     assert parts["down.1.down"].gives == (16, 8, 8) and parts["middle.0"].gives == (32, 8, 8)
     assert parts["up.0.blocks.0"].reads == (64, 8, 8)  # 32 from the middle beside 32 that were kept

@@ -35,7 +35,7 @@ def head_dim(config: UNetConfig) -> int:
 
 def renamed(state: dict[str, torch.Tensor], config: UNetConfig) -> dict[str, torch.Tensor]:
     """Return diffusers' weights under our names."""
-    ours = {}
+    ours, shifts = {}, []
     stages = len(config.mults)
 
     def put(theirs: str, name: str) -> None:
@@ -45,10 +45,11 @@ def renamed(state: dict[str, torch.Tensor], config: UNetConfig) -> dict[str, tor
 
     def put_block(theirs: str, number: int, name: str) -> None:
         res = f"{theirs}.resnets.{number}"
-        pairs = {"norm1": "norm_in", "conv1": "conv_in", "time_emb_proj": "time", "norm2": "norm_out"}
+        pairs = {"norm1": "norm_in", "conv1": "conv_in", "norm2": "norm_out"}
         pairs |= {"conv2": "conv_out", "conv_shortcut": "shortcut"}
         for left, right in pairs.items():
             put(f"{res}.{left}", f"{name}.res.{right}")
+        shifts.append(f"{res}.time_emb_proj")  # a map for each block; ours are the rows of a single one
         attention = f"{theirs}.attentions.{number}"
         if f"{attention}.to_q.weight" not in state:
             return
@@ -65,12 +66,16 @@ def renamed(state: dict[str, torch.Tensor], config: UNetConfig) -> dict[str, tor
     for i in range(stages):
         for j in range(config.blocks):
             put_block(f"down_blocks.{i}", j, f"down.{i}.blocks.{j}")
-        for j in range(config.blocks + 1):
-            put_block(f"up_blocks.{i}", j, f"up.{i}.blocks.{j}")
         if i < stages - 1:  # theirs halves at the end of a stage, ours at the start of the next: the same place
             put(f"down_blocks.{i}.downsamplers.0.conv", f"down.{i + 1}.down.conv")
-            put(f"up_blocks.{i}.upsamplers.0.conv", f"up.{i}.up.conv")
     put_block("mid_block", 0, "middle.0"), put_block("mid_block", 1, "middle.1")
+    for i in range(stages):
+        for j in range(config.blocks + 1):
+            put_block(f"up_blocks.{i}", j, f"up.{i}.blocks.{j}")
+        if i < stages - 1:
+            put(f"up_blocks.{i}.upsamplers.0.conv", f"up.{i}.up.conv")
+    for part in ("weight", "bias"):
+        ours[f"shifts.{part}"] = torch.cat([state[f"{name}.{part}"] for name in shifts])
     return ours
 
 

@@ -25,7 +25,7 @@ def sinusoidal(t: Tensor, width: int) -> Tensor:
 
 
 class TimeEmbedding(nn.Module):
-    """The sinusoidal numbers of t, mixed by two linear maps into a vector that every residual block reads."""
+    """The sinusoidal numbers of t, mixed by two linear maps into the vector that says the time to the network."""
 
     def __init__(self, width: int, embedding: int) -> None:
         super().__init__()
@@ -59,25 +59,25 @@ class Norm(nn.GroupNorm):
 
 
 class ResBlock(nn.Module):
-    """x + f(x, time): twice norm, SiLU, convolution, with the time's vector added in between (Ho et al., appendix B).
+    """x + f(x, shift): twice norm, SiLU, convolution, with the shift added in between (Ho et al. 2020, appendix B).
 
-    The last convolution starts at zero, so that a new block passes x on unchanged (where c_in = c_out; otherwise x
-    goes through a convolution of size 1). Raises: ValueError for groups that do not divide both channels.
+    The shift is what the time says to this block: one number for each channel, added at every pixel alike. The last
+    convolution starts at zero, so that a new block passes x on unchanged (where c_in = c_out; otherwise x goes through
+    a convolution of size 1). Raises: ValueError for groups that do not divide both channels.
     """
 
-    def __init__(self, c_in: int, c_out: int, embedding: int, groups: int) -> None:
+    def __init__(self, c_in: int, c_out: int, groups: int) -> None:
         super().__init__()
         self.norm_in = Norm(groups, c_in)
         self.conv_in = nn.Conv2d(c_in, c_out, 3, padding=1)
-        self.time = nn.Linear(embedding, c_out)
         self.norm_out = Norm(groups, c_out)
         self.conv_out = zeroed(nn.Conv2d(c_out, c_out, 3, padding=1))
         self.shortcut = nn.Conv2d(c_in, c_out, 1) if c_in != c_out else nn.Identity()
 
-    def forward(self, x: Tensor, emb: Tensor) -> Tensor:
-        """Return the block's output, (B, c_in, H, W) and (B, embedding) -> (B, c_out, H, W)."""
+    def forward(self, x: Tensor, shift: Tensor) -> Tensor:
+        """Return the block's output, (B, c_in, H, W) and (B, c_out) -> (B, c_out, H, W)."""
         h = self.conv_in(silu(self.norm_in(x)))
-        h += self.time(nn.functional.silu(emb))[:, :, None, None]
+        h += shift[:, :, None, None]
         h = self.conv_out(silu(self.norm_out(h)))
         h += self.shortcut(x)
         return h

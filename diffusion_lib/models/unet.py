@@ -1,5 +1,6 @@
 """The U-Net of DDPM: a picture and a time in, a picture of the same shape out (Ho et al. 2020, appendix B)."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import torch
@@ -73,13 +74,13 @@ class Block(nn.Module):
 
     def __init__(self, c_in: int, c_out: int, config: UNetConfig, attend: bool) -> None:
         super().__init__()
-        self.res = ResBlock(c_in, c_out, config.embedding, config.groups)
+        self.res = ResBlock(c_in, c_out, config.groups)
         attend = attend and config.attention
         self.attention = SelfAttention(c_out, config.heads, config.groups) if attend else nn.Identity()
 
-    def forward(self, x: Tensor, emb: Tensor) -> Tensor:
-        """Return the block's output, (B, c_in, H, W) -> (B, c_out, H, W)."""
-        return self.attention(self.res(x, emb))
+    def forward(self, x: Tensor, shifts: Iterator[Tensor]) -> Tensor:
+        """Return the block's output, (B, c_in, H, W) -> (B, c_out, H, W); it takes the next of the shifts."""
+        return self.attention(self.res(x, next(shifts)))
 
 
 class DownStage(nn.Module):
@@ -91,11 +92,11 @@ class DownStage(nn.Module):
         sizes = [c_in] + [c_out] * config.blocks
         self.blocks = nn.ModuleList(Block(a, c_out, config, attend) for a in sizes[:-1])
 
-    def forward(self, x: Tensor, emb: Tensor) -> tuple[Tensor, list[Tensor]]:
+    def forward(self, x: Tensor, shifts: Iterator[Tensor]) -> tuple[Tensor, list[Tensor]]:
         """Return the stage's output and what it keeps, blocks + 1 tensors."""
         kept = [self.down(x)]  # (B, c_in, H, W)
         for block in self.blocks:
-            kept.append(block(kept[-1], emb))  # (B, c_out, H, W)
+            kept.append(block(kept[-1], shifts))  # (B, c_out, H, W)
         return kept[-1], kept
 
 
@@ -110,10 +111,10 @@ class UpStage(nn.Module):
         self.up = nn.Identity() if last else Up(c_out)
         self.skips = config.skips
 
-    def forward(self, x: Tensor, emb: Tensor, kept: list[Tensor]) -> Tensor:
+    def forward(self, x: Tensor, shifts: Iterator[Tensor], kept: list[Tensor]) -> Tensor:
         """Return the stage's output, at the side of the next stage up."""
         for block, skip in zip(self.blocks, reversed(kept), strict=True):
-            x = block(torch.cat([x, skip], dim=1) if self.skips else x, emb)  # (B, c_out, H, W)
+            x = block(torch.cat([x, skip], dim=1) if self.skips else x, shifts)  # (B, c_out, H, W)
         return self.up(x)
 
 
@@ -145,6 +146,8 @@ class UNet(nn.Module):
         self.up = nn.ModuleList(
             UpStage(above[i], widths[i], below[i], config, attend[i], i == 0) for i in reversed(range(len(widths)))
         )
+        self.hearing = [block.conv_out.out_channels for block in self.modules() if isinstance(block, ResBlock)]
+        self.shifts = nn.Linear(config.embedding, sum(self.hearing))  # for each residual block its own rows
         self.norm = Norm(config.groups, widths[0])
         self.head = zeroed(nn.Conv2d(widths[0], config.channels, 3, padding=1))
 
@@ -153,10 +156,14 @@ class UNet(nn.Module):
         """The label that says "no label": the one after the last class."""
         return self.config.classes
 
-    def embed(self, t: Tensor, labels: Tensor | None) -> Tensor:
-        """Return the vector of time and label that every residual block reads, (B,) -> (B, embedding)."""
+    def embed(self, t: Tensor, labels: Tensor | None) -> Iterator[Tensor]:
+        """Return what time and label say to each residual block, in the order of their work, (B, c_out) each.
+
+        A linear map of SiLU(time + label) for each block; their matrices lie one below the other in a single one.
+        """
         emb = self.time(t if self.config.time else torch.zeros_like(t))
-        return emb if self.label is None else emb + self.label(labels)
+        emb = emb if self.label is None else emb + self.label(labels)
+        return iter(self.shifts(silu(emb)).split(self.hearing, dim=1))
 
     def forward(self, x_t: Tensor, t: Tensor, labels: Tensor | None = None) -> Tensor:
         """Return the network's answer, of the shape and dtype of x_t.
@@ -165,16 +172,16 @@ class UNet(nn.Module):
         if and only if the network has classes. Raises: TypeError, ValueError.
         """
         self._check(x_t, t, labels)
-        emb = self.embed(t, labels)
+        shifts = self.embed(t, labels)
         x = self.stem(x_t)
         kept = []
         for stage in self.down:
-            x, skips = stage(x, emb)
+            x, skips = stage(x, shifts)
             kept.append(skips)
         for block in self.middle:
-            x = block(x, emb)
+            x = block(x, shifts)
         for stage in self.up:
-            x = stage(x, emb, kept.pop())
+            x = stage(x, shifts, kept.pop())
         return self.head(silu(self.norm(x))).to(x_t.dtype)
 
     def _check(self, x_t: Tensor, t: Tensor, labels: Tensor | None) -> None:
