@@ -63,6 +63,7 @@ def add_training(train: argparse.ArgumentParser) -> None:
     train.add_argument("--width", type=int, default=32)
     train.add_argument("--mults", type=int, nargs="+", default=[1, 2, 2])
     train.add_argument("--blocks", type=int, default=2)
+    train.add_argument("--groups", type=int, default=4, help="of channels, for the norms")
     train.add_argument(
         "--attention-at", type=int, nargs="*", help="sides with attention; by default the lowest stage's"
     )
@@ -180,7 +181,7 @@ def unet_config(options: argparse.Namespace, pictures: Tensor) -> UNetConfig:
         attention_at = [size // 2 ** (len(options.mults) - 1)]
     return UNetConfig(
         channels=pictures.shape[1], image_size=size, width=options.width, mults=tuple(options.mults),
-        blocks=options.blocks, attention_at=tuple(attention_at), classes=10,
+        blocks=options.blocks, attention_at=tuple(attention_at), groups=options.groups, classes=10,
     )  # fmt: skip
 
 
