@@ -227,6 +227,12 @@ def test_res_block_refuses_groups_that_do_not_divide(c_in, c_out):
         ResBlock(c_in, c_out, 4)
 
 
+@pytest.mark.parametrize("shape", [(2, 1), (1, 8), (8,), (2, 8, 1)])
+def test_res_block_does_not_stretch_a_shift(shape):
+    with pytest.raises(ValueError, match=r"shift: expected shape \(2, 8\), got \("):
+        ResBlock(8, 8, 4)(torch.zeros(2, 8, 4, 4), torch.zeros(shape))
+
+
 # ---- self-attention
 
 

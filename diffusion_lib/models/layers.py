@@ -63,7 +63,7 @@ class ResBlock(nn.Module):
 
     The shift is what the time says to this block: one number for each channel, added at every pixel alike. The last
     convolution starts at zero, so that a new block passes x on unchanged (where c_in = c_out; otherwise x goes through
-    a convolution of size 1). Raises: ValueError for groups that do not divide both channels.
+    a convolution of size 1). Raises: ValueError for groups that do not divide both channels, a shift of another shape.
     """
 
     def __init__(self, c_in: int, c_out: int, groups: int) -> None:
@@ -77,6 +77,8 @@ class ResBlock(nn.Module):
     def forward(self, x: Tensor, shift: Tensor) -> Tensor:
         """Return the block's output, (B, c_in, H, W) and (B, c_out) -> (B, c_out, H, W)."""
         h = self.conv_in(silu(self.norm_in(x)))
+        if shift.shape != h.shape[:2]:
+            raise ValueError(f"shift: expected shape {tuple(h.shape[:2])}, got {tuple(shift.shape)}")
         h += shift[:, :, None, None]
         h = self.conv_out(silu(self.norm_out(h)))
         h += self.shortcut(x)
