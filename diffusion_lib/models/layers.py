@@ -63,7 +63,7 @@ class ResBlock(nn.Module):
 
     The shift is what the time says to this block: one number for each channel, added at every pixel alike. The last
     convolution starts at zero, so that a new block passes x on unchanged (where c_in = c_out; otherwise x goes through
-    a convolution of size 1). Raises: ValueError for groups that do not divide both channels, a shift of another shape.
+    a convolution of size 1). Raises: ValueError for groups that do not divide both channels.
     """
 
     def __init__(self, c_in: int, c_out: int, groups: int) -> None:
@@ -75,7 +75,10 @@ class ResBlock(nn.Module):
         self.shortcut = nn.Conv2d(c_in, c_out, 1) if c_in != c_out else nn.Identity()
 
     def forward(self, x: Tensor, shift: Tensor) -> Tensor:
-        """Return the block's output, (B, c_in, H, W) and (B, c_out) -> (B, c_out, H, W)."""
+        """Return the block's output, (B, c_in, H, W) and (B, c_out) -> (B, c_out, H, W).
+
+        Raises: ValueError for a shift of another shape.
+        """
         h = self.conv_in(silu(self.norm_in(x)))
         if shift.shape != h.shape[:2]:
             raise ValueError(f"shift: expected shape {tuple(h.shape[:2])}, got {tuple(shift.shape)}")
