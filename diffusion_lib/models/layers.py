@@ -24,6 +24,11 @@ def sinusoidal(t: Tensor, width: int) -> Tensor:
     return torch.cat([angle.cos(), angle.sin()], dim=1)
 
 
+def silu(x: Tensor) -> Tensor:
+    """Return x sigmoid(x), written over x where no gradient will ask for it: for an x that nobody else reads."""
+    return nn.functional.silu(x, inplace=not torch.is_grad_enabled())
+
+
 class TimeEmbedding(nn.Module):
     """The sinusoidal numbers of t, mixed by two linear maps into the vector that says the time to the network."""
 
@@ -35,12 +40,7 @@ class TimeEmbedding(nn.Module):
 
     def forward(self, t: Tensor) -> Tensor:
         """Return the embedding of t, (B,) -> (B, embedding)."""
-        return self.mix(nn.functional.silu(self.expand(sinusoidal(t, self.width).to(self.expand.weight))))
-
-
-def silu(x: Tensor) -> Tensor:
-    """Return x sigmoid(x), written over x where no gradient will ask for it: for an x that nobody else reads."""
-    return nn.functional.silu(x, inplace=not torch.is_grad_enabled())
+        return self.mix(silu(self.expand(sinusoidal(t, self.width).to(self.expand.weight))))
 
 
 class Norm(nn.GroupNorm):

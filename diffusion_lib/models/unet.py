@@ -146,8 +146,8 @@ class UNet(nn.Module):
         self.up = nn.ModuleList(
             UpStage(above[i], widths[i], below[i], config, attend[i], i == 0) for i in reversed(range(len(widths)))
         )
-        self.hearing = [block.conv_out.out_channels for block in self.modules() if isinstance(block, ResBlock)]
-        self.shifts = nn.Linear(config.embedding, sum(self.hearing))  # for each residual block its own rows
+        self.block_channels = [block.conv_out.out_channels for block in self.modules() if isinstance(block, ResBlock)]
+        self.shifts = nn.Linear(config.embedding, sum(self.block_channels))  # for each residual block its own rows
         self.norm = Norm(config.groups, widths[0])
         self.head = zeroed(nn.Conv2d(widths[0], config.channels, 3, padding=1))
 
@@ -163,7 +163,7 @@ class UNet(nn.Module):
         """
         emb = self.time(t if self.config.time else torch.zeros_like(t))
         emb = emb if self.label is None else emb + self.label(labels)
-        return iter(self.shifts(silu(emb)).split(self.hearing, dim=1))
+        return iter(self.shifts(silu(emb)).split(self.block_channels, dim=1))
 
     def forward(self, x_t: Tensor, t: Tensor, labels: Tensor | None = None) -> Tensor:
         """Return the network's answer, of the shape and dtype of x_t.
