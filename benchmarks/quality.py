@@ -45,6 +45,7 @@ CACHE = ROOT / ".cache"
 FOUND = CACHE / "quality"  # one file of JSON for each measurement
 PER_LABEL, BATCH, DDIM_STEPS = 100, 200, 50
 PEER = "diffusers' weights"  # what a peer's file calls itself
+DEVICE = torch.device("cuda" if torch.cuda.is_available() else "cpu")  # of the networks; the classifier's is the CPU
 
 
 class Classifier(nn.Module):
@@ -148,18 +149,18 @@ def load_network(path: Path) -> Network:
 @torch.inference_mode()
 def samples(network: Network, scale: float, seed: int, bf16: bool) -> tuple[Tensor, Tensor]:
     """Return 1,000 pictures (N, 1, 28, 28) by DDIM and the labels that they were asked for."""
-    model, run = network.model, network.run
+    model, run = network.model.to(DEVICE), network.run
     schedule, prediction = SCHEDULES[run["schedule"]](), PARAMETERIZATIONS[run["predict"]]
     labels = torch.arange(10).repeat(PER_LABEL)
     generator, parts = seeded(seed), []
-    for asked in tqdm(labels.split(BATCH), desc=f"{network.name}, scale {scale}, seed {seed}"):
+    for asked in tqdm(labels.to(DEVICE).split(BATCH), desc=f"{network.name}, scale {scale}, seed {seed}"):
         bound = [asked] if scale == 1 else [asked, torch.full_like(asked, model.no_label)]
         denoisers = [LearnedDenoiser(schedule, partial(model, labels=given), prediction) for given in bound]
         denoise = denoisers[0] if scale == 1 else Guided(*denoisers, scale)
-        noise = torch.randn(len(asked), 1, 32, 32, generator=generator)
-        with torch.autocast("cpu", torch.bfloat16, enabled=bf16):
+        noise = torch.randn(len(asked), 1, 32, 32, generator=generator).to(DEVICE)
+        with torch.autocast(DEVICE.type, torch.bfloat16, enabled=bf16):
             drawn = final(ddim(Clipped(schedule, denoise), schedule, noise, uniform_steps(schedule, DDIM_STEPS)))
-        parts.append(data.crop(drawn, 28).clamp(-1, 1))
+        parts.append(data.crop(drawn, 28).clamp(-1, 1).cpu())
     return torch.cat(parts), labels
 
 
@@ -184,7 +185,7 @@ def quality(network: Network, scale: float, seed: int, bf16: bool, mnist: data.D
         "init": bool(network.run.get("init")),
         "scale": scale,
         "seed": seed,
-        "precision": "bfloat16" if bf16 else "float32",
+        "precision": f"{'bfloat16' if bf16 else 'float32'}, {DEVICE.type.upper()}",
         "recognised": float((recognised == labels).float().mean()),
         "distance": float(frechet(features, read(classifier, mnist.test)[0])),
         "nearest": nearest(pictures, mnist.train),
@@ -242,8 +243,7 @@ def train_peer(steps: int, mnist: data.Digits, ours: Network) -> Path:
     """Train diffusers' network for `steps` with our draws, optimizer and learning rates; return its weights' path."""
     run = ours.run
     config = training.TrainingConfig(**run["training"])
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    model = Peer(ours.model.config, config.seed).to(device)
+    model = Peer(ours.model.config, config.seed).to(DEVICE)
     trainer = training.Trainer(model, config)
     schedule = SCHEDULES[run["schedule"]]()
     pictures, labels = data.pad(mnist.train, 32), mnist.train_labels
@@ -254,7 +254,7 @@ def train_peer(steps: int, mnist: data.Digits, ours: Network) -> Path:
         return losses.denoising_loss(schedule, asked, x0, t, eps, PARAMETERIZATIONS[run["predict"]])
 
     out, about = CACHE / f"peer_{steps}.safetensors", {"peer": True}
-    checkpoint = CACHE / "peer_checkpoint.safetensors"
+    checkpoint = CACHE / f"peer_{steps}_checkpoint.safetensors"
     CACHE.mkdir(exist_ok=True)
     if checkpoint.exists():
         training.load_checkpoint(checkpoint, trainer, about)
