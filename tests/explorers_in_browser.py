@@ -174,7 +174,7 @@ def wait_until_drawn(figure: Locator) -> None:
     figure.locator(".explorer-picture[aria-busy=false] [data-ready]").wait_for(timeout=60 * SECOND)
 
 
-def change_after(figure: Locator, act: Callable[[], None], patience: float = 10.0) -> bool:
+def change_after(figure: Locator, act: Callable[[], None], patience: float = 60.0) -> bool:
     """Do `act` and tell whether picture and alt text of the explorer both become others within `patience` seconds."""
     before = shown(figure)
     act()

@@ -206,7 +206,7 @@ def move_all(figure, files: Path) -> int:
     for control in usable:
         label = control.get_attribute("aria-label")
         act = lambda control=control: browsing.move(control, files and files / "good.png")  # noqa: E731
-        assert browsing.change_after(figure, act, patience=60), label
+        assert browsing.change_after(figure, act), label
     return len(usable)
 
 
