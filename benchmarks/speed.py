@@ -45,6 +45,7 @@ sys.path.insert(0, str(ROOT / "tests"))
 
 from unet_oracle import head_dim, peer  # noqa: E402
 
+from diffusion_lib.__main__ import chosen_precision  # noqa: E402
 from diffusion_lib.models.unet import UNet, UNetConfig  # noqa: E402
 from diffusion_lib.process import Prediction  # noqa: E402
 from diffusion_lib.samplers import ddim, ddpm, dpmpp_2m, final  # noqa: E402
@@ -54,7 +55,7 @@ CASES = {
     "(a) 16x16, mults (1, 2, 4), batch 128": (UNetConfig(image_size=16, mults=(1, 2, 4), attention_at=(4,)), 128),
     "(b) 32x32, mults (1, 2, 2), batch 64": (UNetConfig(), 64),
 }
-FAST_BF16 = getattr(torch.cpu, "_is_avx512_bf16_supported", lambda: False)()  # as `train --precision auto` asks
+FAST_BF16 = chosen_precision("auto", torch.device("cpu")) == "bf16"
 WORK = {
     "training, float32": (True, False),
     "training, bfloat16": (True, True),

@@ -174,11 +174,11 @@ def wait_until_drawn(figure: Locator) -> None:
     figure.locator(".explorer-picture[aria-busy=false] [data-ready]").wait_for(timeout=60 * SECOND)
 
 
-def change_after(figure: Locator, act: Callable[[], None], patience: float = 60.0) -> bool:
-    """Do `act` and tell whether picture and alt text of the explorer both become others within `patience` seconds."""
+def change_after(figure: Locator, act: Callable[[], None]) -> bool:
+    """Do `act` and tell whether picture and alt text of the explorer both become others within a minute."""
     before = shown(figure)
     act()
-    deadline = time.monotonic() + patience
+    deadline = time.monotonic() + 60
     while time.monotonic() < deadline:
         if all(new != old for new, old in zip(shown(figure), before, strict=True)):
             return True
