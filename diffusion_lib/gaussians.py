@@ -123,18 +123,15 @@ class Mixture:
         Args: x (B, D) float64; signal, noise (B,) float64. No difference of large numbers is taken, so it is stable
         at every noise.
         """
-        axis_variances, axes = self._axes
-        variances = (signal**2)[:, None, None] * axis_variances + (noise**2)[:, None, None]  # (B, K, D)
-        offsets = x[:, None] - signal[:, None, None] * self.means  # (B, K, D)
-        along = torch.einsum("bkd,kde->bke", offsets, axes)  # (B, K, D) in each component's own axes
-        log_joint = self.weights.log() + log_normal(along, 0.0, variances).sum(-1)  # (B, K)
-        weight = log_joint.softmax(-1)[..., None]  # (B, K, 1)
-        whitened = along / variances  # (B, K, D)
-        x0 = weight * (
-            self.means + signal[:, None, None] * torch.einsum("bke,kde->bkd", axis_variances * whitened, axes)
-        )
-        score = -weight * torch.einsum("bke,kde->bkd", whitened, axes)
-        return View(x0.sum(1), score.sum(1), log_joint.logsumexp(-1))
+        spread, axes = self._axes[0][..., None], self._axes[1]  # (K, D, 1), (K, D, D)
+        variances = signal**2 * spread + noise**2  # (K, D, B): the points come last, they are the many
+        along = axes.mT @ (x.T - signal * self.means[..., None])  # (K, D, B) in each component's own axes
+        log_joint = self.weights.log()[:, None] + log_normal(along, 0.0, variances).sum(1)  # (K, B)
+        weight = log_joint.softmax(0)[:, None]  # (K, 1, B)
+        whitened = along / variances  # (K, D, B)
+        x0 = weight * (self.means[..., None] + signal * (axes @ (spread * whitened)))
+        score = -weight * (axes @ whitened)
+        return View(x0.sum(0).T, score.sum(0).T, log_joint.logsumexp(0))
 
     def _solid(self) -> "Mixture":
         smallest, largest = self._axes[0].amin(1), self._axes[0].amax(1)  # (K,)
