@@ -123,13 +123,13 @@ class Mixture:
         Args: x (B, D) float64; signal, noise (B,) float64. No difference of large numbers is taken, so it is stable
         at every noise.
         """
-        spread, axes = self._axes[0][..., None], self._axes[1]  # (K, D, 1), (K, D, D)
-        variances = signal**2 * spread + noise**2  # (K, D, B): the points come last, they are the many
+        axis_variances, axes = self._axes[0][..., None], self._axes[1]  # (K, D, 1), (K, D, D)
+        variances = signal**2 * axis_variances + noise**2  # (K, D, B): the points come last, they are the many
         along = axes.mT @ (x.T - signal * self.means[..., None])  # (K, D, B) in each component's own axes
         log_joint = self.weights.log()[:, None] + log_normal(along, 0.0, variances).sum(1)  # (K, B)
         weight = log_joint.softmax(0)[:, None]  # (K, 1, B)
         whitened = along / variances  # (K, D, B)
-        x0 = weight * (self.means[..., None] + signal * (axes @ (spread * whitened)))
+        x0 = weight * (self.means[..., None] + signal * (axes @ (axis_variances * whitened)))
         score = -weight * (axes @ whitened)
         return View(x0.sum(0).T, score.sum(0).T, log_joint.logsumexp(0))
 
