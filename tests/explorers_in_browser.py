@@ -129,6 +129,39 @@ def errors(page: Page) -> list[str]:
         .map(output => output.ename + ': ' + output.evalue)""")
 
 
+def formulas(page: Page, width: int) -> tuple[int, list[str]]:
+    """Typeset all the text of the open notebook at once; return how many formulas it has and what is wrong with them.
+
+    Wrong is: what MathJax refuses; a macro that it does not know, which it writes in red; what stays in the text as it
+    was typed; a displayed formula that has no room where the text is `width` pixels wide.
+    """
+    return page.evaluate(
+        r"""async width => {
+            const { rendermime, widgets } = window.jupyterapp.shell.currentWidget.content, wrong = [];
+            const node = document.body.appendChild(document.createElement('div'));
+            Object.assign(node.style, { position: 'absolute', visibility: 'hidden', width: width + 'px' });
+            for (const cell of widgets.filter(cell => cell.model.type === 'markdown')) {
+                const data = { 'text/markdown': cell.model.sharedModel.getSource() };
+                const renderer = rendermime.createRenderer('text/markdown');
+                await renderer.renderModel(rendermime.createModel({ data }));
+                node.appendChild(renderer.node);
+            }
+            await rendermime.latexTypesetter.typeset(node);
+            await document.fonts.ready;
+            const found = [...node.querySelectorAll('mjx-container')];
+            for (const formula of found) {
+                if (formula.querySelector('mjx-merror, [style*="color: red"]')) wrong.push(formula.textContent);
+                const over = formula.getAttribute('display') && formula.scrollWidth - formula.clientWidth;
+                if (over > 0) wrong.push(over + ' pixels too wide: ' + formula.textContent);
+            }
+            node.querySelectorAll('mjx-container, code').forEach(part => part.remove());
+            wrong.push(...node.textContent.split('\n').filter(line => /[$\\]/.test(line)));
+            node.remove();
+            return [found.length, wrong]; }""",
+        width,
+    )
+
+
 def in_kernel(page: Page, code: str) -> str:
     """Run `code` in the open notebook's kernel, outside its cells, and return what it prints."""
     run = """async code => { let out = '';

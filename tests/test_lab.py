@@ -6,7 +6,7 @@ from pathlib import Path
 import explorers_in_browser as browsing
 import numpy as np
 import pytest
-from nbformat.v4 import new_code_cell, new_notebook
+from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
 from PIL import Image, ImageDraw
 
 from diffusion_lib.teaching.widgets.frames import rasterise
@@ -14,6 +14,7 @@ from notebooks import canonical, run, text_of
 
 pytestmark = pytest.mark.browser
 LESSONS = browsing.lessons_with_explorers()
+SMALL_SCREEN = 823  # pixels that JupyterLab, its file list open, leaves to a lesson's text in a window 1280 wide
 each_lesson = pytest.mark.parametrize("lesson", LESSONS, ids=lambda path: path.stem)
 
 SMALL = """
@@ -98,10 +99,13 @@ def files(tmp_path_factory) -> Path:
 
 
 @each_lesson
-def test_stored_explorers_move_before_anything_is_run(page, lab, lesson):
+def test_formulas_are_typeset_and_stored_explorers_move_before_anything_is_run(page, lab, lesson, record_count):
     name = browsing.place(lab, lesson)
     browsing.trust(lab, name)
     browsing.open_notebook(page, lab, name)
+    number, wrong = browsing.formulas(page, SMALL_SCREEN)
+    assert wrong == []
+    record_count("formulas typeset in JupyterLab", number)
     for number in browsing.explorer_cells(lesson):
         figure = browsing.show_cell(page, number).locator("figure.diffusion-explorer")
         first = browsing.controls(figure)[0]
@@ -145,6 +149,17 @@ def test_exported_page_shows_the_figure_of_its_values(page, small, tmp_path):
     inside = slice(6, -6)  # the corners are rounded
     assert np.abs(found - expected)[inside, inside].max() <= 2
     assert np.abs(found - rasterise(scope["explorer"].figure()))[inside, inside].max() > 50
+
+
+def test_a_formula_that_fails_is_named(page, lab, tmp_path):
+    lines = [r"fine: $x^2$", r"broken: $\frac{1}$", r"unknown: $\nonsense$", "open: 5$ or so", rf"$${'a+' * 80}b$$"]
+    notebook = new_notebook(cells=[new_markdown_cell(line, id=f"line-{k}") for k, line in enumerate(lines)])
+    (tmp_path / "formulas.ipynb").write_text(text_of(canonical(notebook)), encoding="utf-8")
+    browsing.open_notebook(page, lab, browsing.place(lab, tmp_path / "formulas.ipynb"))
+    number, wrong = browsing.formulas(page, SMALL_SCREEN)
+    assert number == 4
+    assert all(word in "\n".join(wrong) for word in ("frac", "nonsense", "5$", "pixels too wide: a")), wrong
+    assert len(wrong) == 4
 
 
 def test_untrusted_notebook_shows_a_picture_and_a_trusted_one_moves(page, lab, small):
