@@ -2,7 +2,7 @@
 
 1. tests/: units, oracles, structure of the notebooks, on two workers of one thread each.
 2. notebooks/: strict nbval under ONE thread (their outputs were stored from two) with the network blocked.
-3. tests/: the browser tests, on three workers (a browser often waits), each with its own server, browser and kernels.
+3. tests/: the browser tests, on two workers, each with its own server, browser and kernels of one thread.
 """
 
 import collections
@@ -21,7 +21,7 @@ SANITIZE = ["--nbval-sanitize-with", "tests/nbval_sanitize.cfg"]
 STAGES = {
     "tests": ["tests", "-m", "not browser", *WORKERS],
     "nbval": ["notebooks", *NBVAL, *SANITIZE, *WORKERS],
-    "browser": ["tests", "-m", "browser", "-n", "3", "--dist", "worksteal"],  # few tests, of very different lengths
+    "browser": ["tests", "-m", "browser", "-n", "2", "--dist", "worksteal"],  # few tests, of very different lengths
 }
 
 
