@@ -103,9 +103,9 @@ def test_formulas_are_typeset_and_stored_explorers_move_before_anything_is_run(p
     name = browsing.place(lab, lesson)
     browsing.trust(lab, name)
     browsing.open_notebook(page, lab, name)
-    number, wrong = browsing.formulas(page, SMALL_SCREEN)
+    count, wrong = browsing.formulas(page, SMALL_SCREEN)
     assert wrong == []
-    record_count("formulas typeset in JupyterLab", number)
+    record_count("formulas typeset in JupyterLab", count)
     for number in browsing.explorer_cells(lesson):
         figure = browsing.show_cell(page, number).locator("figure.diffusion-explorer")
         first = browsing.controls(figure)[0]
