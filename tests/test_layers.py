@@ -296,6 +296,12 @@ def test_up_draws_no_checkerboard_on_an_even_picture():
     close(inside, inside[:, :, :1, :1].expand_as(inside))
 
 
+@pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])
+def test_a_stamp_lies_channels_last_whatever_layout_the_kernel_has(layout):
+    kernel = noise(4, 6, 3, 3).contiguous(memory_format=layout)
+    assert stamp(kernel).stride() == (4 * 4 * 4, 1, 4 * 4, 4)  # (c_in, c_out, 4, 4), the numbers of a place together
+
+
 def test_a_stamp_refuses_a_kernel_of_another_size():
     for shape in ((4, 4, 5, 5), (4, 4, 3)):
         with pytest.raises(ValueError, match=r"kernel: expected shape \(c_out, c_in, 3, 3\), got \(4, 4,"):
