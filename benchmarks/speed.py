@@ -212,11 +212,16 @@ def import_seconds(module: str, after: str = "time", rounds: int = 7) -> float:
 
 
 def processor() -> str:
-    """Return the name of the processor and the widest vector instructions that PyTorch uses on it."""
+    """Return the processor, with family and model where they are told, and the widest instructions used on it.
+
+    A name alone can stand for processors that are twice as fast as each other.
+    """
     about = Path("/proc/cpuinfo")  # Linux has it
     lines = about.read_text(encoding="utf-8").splitlines() if about.exists() else []
-    name = next((line.partition(":")[2].strip() for line in lines if "model name" in line), platform.processor())
-    return f"{name}, {torch.backends.cpu.get_cpu_capability()}"
+    told = {key.strip(): value.strip() for key, _, value in (line.partition(":") for line in lines)}
+    kind = ", ".join(f"{key.split()[-1]} {told[key]}" for key in ("cpu family", "model") if key in told)
+    name = told.get("model name", platform.processor())
+    return f"{name}{kind and f' ({kind})'}, {torch.backends.cpu.get_cpu_capability()}"
 
 
 def versions() -> str:
