@@ -63,7 +63,7 @@ def add_training(train: argparse.ArgumentParser) -> None:
     train.add_argument("--width", type=int, default=32)
     train.add_argument("--mults", type=int, nargs="+", default=[1, 2, 2])
     train.add_argument("--blocks", type=int, default=2)
-    train.add_argument("--groups", type=int, default=4, help="of channels, for the norms")
+    train.add_argument("--groups", type=int, default=2, help="of channels, for the norms")
     train.add_argument(
         "--attention-at", type=int, nargs="*", help="sides with attention; by default the lowest stage's"
     )

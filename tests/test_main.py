@@ -314,7 +314,7 @@ def one_error(capsys) -> str:
         (["--seed", -1], "seed: expected 0..4294967295, got -1"),
         (["--warmup", -1], "warmup: expected at least 0"),
         (["--mults", 1, 2, 2, 2, 2, 2], "image_size: expected a multiple of 32 for 6 stages, got 16"),
-        (["--width", 10], "width: expected channels that are even and divide by 4 groups"),
+        (["--width", 9], "width: expected channels that are even and divide by 2 groups"),
         (["--groups", 5], "width: expected channels that are even and divide by 5 groups"),
         (["--attention-at", 5], "attention_at: expected sides among"),
         (["--save-every", 0], "save_every: expected at least 1, got 0"),

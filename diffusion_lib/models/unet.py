@@ -23,7 +23,7 @@ class UNetConfig:
     mults: tuple[int, ...] = (1, 2, 2)
     blocks: int = 2  # residual blocks a stage on the way down; one more on the way up, for the stage's input
     attention_at: tuple[int, ...] = (8,)  # sides of the stages with attention; the middle always has it
-    groups: int = 4  # of channels, for the norms; from width 32 on of 8 or more, narrower ones are slow on a CPU
+    groups: int = 2  # of channels, for the norms; from width 32 on of 16 or more, narrower ones are slow on a CPU
     heads: int = 1
     classes: int = 0  # labels 0..classes-1, and `classes` itself for "no label"; 0: the network takes no labels
     skips: bool = True  # these three exist for lesson 12's ablations
