@@ -2,13 +2,14 @@
 
     python benchmarks/quality.py measure [FILE ...] [--folder FOLDER] [--scale 1 2] [--seeds 0 1 2] [--bf16]
     python benchmarks/quality.py peer FILE --steps 2000   train diffusers' network with the settings of FILE's own run
-    python benchmarks/quality.py table                  write benchmarks/quality.md from all that was measured
+    python benchmarks/quality.py table                  write benchmarks/quality.md anew, from what was measured here
 
 A classifier, trained here on the same training images (and kept in .cache/), reads 1,000 samples, 100 of each label, of
 50 DDIM steps: the share recognised as asked, and the Frechet distance in its features to all 10,000 test images. The
 floor of that distance is what 1,000 real training images, 100 of each label, have: the mean of ten such draws.
 
-Without a FILE, the shipped weights are measured. Each number is kept in .cache/: the work can be done in pieces.
+Without a FILE, the shipped weights are measured. Each number is kept in .cache/: the work can be done in pieces, and a
+number that was kept is not measured again (a line says so).
 """
 
 import argparse
@@ -167,7 +168,9 @@ def samples(network: Network, scale: float, seed: int, bf16: bool) -> tuple[Tens
 def kept(name: str, measure: Callable[[], dict]) -> dict:
     """Return what was measured under this name before, or measure and keep it."""
     path = FOUND / f"{name}.json"
-    if not path.exists():
+    if path.exists():
+        print(f"measured before; delete it to measure again: {path}", file=sys.stderr)
+    else:
         FOUND.mkdir(parents=True, exist_ok=True)
         path.write_text(json.dumps(measure(), indent=1))
     return json.loads(path.read_text())

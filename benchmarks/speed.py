@@ -1,6 +1,6 @@
 """Measure speed as ratios against diffusers, the contenders of each case interleaved in one process.
 
-    python benchmarks/speed.py [--rounds 7] [--write]      `make bench`; nothing else should run meanwhile
+    python benchmarks/speed.py [--rounds 7] [--processes 5] [--write]   `make bench`; let nothing else run meanwhile
 
 With --write the tables go to benchmarks/speed.md, one section a processor and set of vector instructions. Where PyTorch
 would emulate bfloat16 number by number, its lines are left out.
@@ -88,7 +88,10 @@ def interleaved(contenders: dict[str, Callable[[], object]], rounds: int) -> dic
 
 
 def apart(measure: Callable, *args: object) -> object:
-    """Return what a function measures in a process of its own, whose memory no case before has cut to pieces."""
+    """Return what a function measures in a process of its own, whose memory no case before has cut to pieces.
+
+    Where memory comes to lie differs from process to process, and a ratio with it, by up to a tenth.
+    """
     with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
         return pool.submit(measure, *args).result()
 
@@ -168,8 +171,8 @@ def five(call: Callable[[], object]) -> Callable[[], None]:
     return calls
 
 
-def sampler_overheads(rounds: int) -> dict[str, tuple[float, float]]:
-    """Return microseconds a step, denoiser excluded, for each sampler: ours, diffusers'; 50 steps of 64x1x16x16."""
+def sampler_overheads(rounds: int) -> dict[str, dict[str, float]]:
+    """Return for each sampler each contender's seconds a step, denoiser excluded; 50 steps of 64x1x16x16."""
     x = torch.randn(64, 1, 16, 16, generator=torch.Generator().manual_seed(0))
     schedule, guess = linear(), Prediction(torch.zeros_like(x), torch.zeros_like(x))
     steps = uniform_steps(schedule, 50)
@@ -196,9 +199,8 @@ def sampler_overheads(rounds: int) -> dict[str, tuple[float, float]]:
 
     found = {}
     for name, call in ours.items():
-        pair = {"ours": five(call), "theirs": five(lambda name=name: walk(theirs[name]))}
-        medians = interleaved(pair, 5 * rounds)
-        found[name] = (1e6 * medians["ours"] / 250, 1e6 * medians["theirs"] / 250)
+        pair = {"ours": five(call), "diffusers": five(lambda name=name: walk(theirs[name]))}
+        found[name] = {who: median / 250 for who, median in interleaved(pair, 5 * rounds).items()}
     return found
 
 
@@ -233,10 +235,24 @@ def versions() -> str:
 COUNTED = "The operations counted are the graph's, as diffusers goes through it; ours needs 6 to 8 % fewer of them."
 
 
-def report(rounds: int) -> Iterator[str]:
+def compared(found: list[dict[str, float]], unit: float, digits: int) -> str:
+    """Return the cells of a row: our median time, then for each other contender its own and the ratio to ours.
+
+    A ratio is the median of the processes' ratios; the least and the greatest stand behind it.
+    """
+    middle = {name: statistics.median(each[name] for each in found) / unit for name in found[0]}
+    cells = [f"{middle.pop('ours'):.{digits}f}"]
+    for name, value in middle.items():
+        ratios = sorted(each[name] / each["ours"] for each in found)
+        low, mid, high = (f"{ratio:.2f}" for ratio in (ratios[0], statistics.median(ratios), ratios[-1]))
+        cells += [f"{value:.{digits}f}", f"{mid} ({low} to {high})"]
+    return " | ".join(cells)
+
+
+def report(rounds: int, processes: int) -> Iterator[str]:
     """Yield the section of this machine line by line: its name, then the tables."""
-    how = f"Medians of {rounds} rounds; each line from a process of its own, its contenders interleaved."
-    yield from [processor(), "", f"{versions()}. {how}", ""]
+    how = f"{processes} processes for each line, of {rounds} rounds each, the contenders interleaved; medians"
+    yield from [processor(), "", f"{versions()}. {how} (least to greatest of the processes' ratios).", ""]
     yield from [
         "| case | work | ours, ms | diffusers, ms | ratio | with our groups and heads | ratio |",
         "|" + "---|" * 7,
@@ -246,12 +262,10 @@ def report(rounds: int) -> Iterator[str]:
         for work, (train, bf16) in WORK.items():
             if bf16 and not FAST_BF16:
                 continue
-            found = apart(times, config, batch, train, bf16, rounds)
-            ours, *others = (1000 * value for value in found.values())
-            cells = " | ".join(f"{value:.0f} | {value / ours:.2f}" for value in others)
-            yield f"| {case} | {work} | {ours:.0f} | {cells} |"
+            found = [apart(times, config, batch, train, bf16, rounds) for _ in range(processes)]
+            yield f"| {case} | {work} | {compared(found, 1e-3, 0)} |"
             if train:
-                rates.append((case, work, flops(config, batch) / found["ours"]))
+                rates.append((case, work, flops(config, batch) / statistics.median(each["ours"] for each in found)))
     names = ("float32", "bfloat16") if FAST_BF16 else ("float32",)
     peaks = {name: apart(convolution_peak, rounds, getattr(torch, name)) for name in names}
     yield from ["", "| case | work | GFLOP/s | share of the best single convolution |", "|---|---|---|---|"]
@@ -260,8 +274,9 @@ def report(rounds: int) -> Iterator[str]:
         yield f"| {case} | {work} | {rate / 1e9:.0f} | {100 * rate / peak:.0f} % of {peak / 1e9:.0f} |"
     yield from ["", COUNTED, ""]
     yield from ["| sampler, 64x1x16x16 | ours, microseconds a step | diffusers | ratio |", "|---|---|---|---|"]
-    for name, (ours, theirs) in apart(sampler_overheads, rounds).items():
-        yield f"| {name} | {ours:.1f} | {theirs:.1f} | {theirs / ours:.1f} |"
+    overheads = [apart(sampler_overheads, rounds) for _ in range(processes)]
+    for name in overheads[0]:
+        yield f"| {name} | {compared([found[name] for found in overheads], 1e-6, 1)} |"
     alone, more = import_seconds("torch"), import_seconds("diffusion_lib.samplers", after="torch")
     yield from ["", f"`import torch`: {alone:.2f} s; `import diffusion_lib.samplers` after it: {more:.3f} s."]
 
@@ -278,11 +293,12 @@ def main() -> None:
     """Print the report; with --write, store it too."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--rounds", type=int, default=7)
+    parser.add_argument("--processes", type=int, default=5, help="for each line")
     parser.add_argument("--write", action="store_true", help="write benchmarks/speed.md")
     options = parser.parse_args()
     torch.set_num_threads(2)
     lines = []
-    for line in report(options.rounds):
+    for line in report(options.rounds, options.processes):
         print(line, flush=True)
         lines.append(line)
     if options.write:
