@@ -1,4 +1,4 @@
-"""Measure speed as ratios against diffusers, the contenders of each case interleaved in one process.
+"""Measure speed as ratios against diffusers: in one process all contenders of a case, interleaved; then in the next.
 
     python benchmarks/speed.py [--rounds 7] [--processes 5] [--write]   `make bench`; let nothing else run meanwhile
 
@@ -90,7 +90,7 @@ def interleaved(contenders: dict[str, Callable[[], object]], rounds: int) -> dic
 def apart(measure: Callable, *args: object) -> object:
     """Return what a function measures in a process of its own, whose memory no case before has cut to pieces.
 
-    Where memory comes to lie differs from process to process, and a ratio with it, by up to a tenth.
+    Where memory comes to lie differs from process to process, and a ratio with it, by up to a fifth.
     """
     with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
         return pool.submit(measure, *args).result()
