@@ -34,7 +34,7 @@ sys.path.insert(0, str(ROOT / "tests"))
 
 from unet_oracle import peer as peer_network  # noqa: E402
 
-from diffusion_lib import data, losses, pretrained, training  # noqa: E402
+from diffusion_lib import data, images, losses, pretrained, training  # noqa: E402
 from diffusion_lib.denoisers import Clipped, Guided, LearnedDenoiser  # noqa: E402
 from diffusion_lib.metrics import frechet  # noqa: E402
 from diffusion_lib.models.unet import UNetConfig  # noqa: E402
@@ -161,7 +161,7 @@ def samples(network: Network, scale: float, seed: int, bf16: bool) -> tuple[Tens
         noise = torch.randn(len(asked), 1, 32, 32, generator=generator).to(DEVICE)
         with torch.autocast(DEVICE.type, torch.bfloat16, enabled=bf16):
             drawn = final(ddim(Clipped(schedule, denoise), schedule, noise, uniform_steps(schedule, DDIM_STEPS)))
-        parts.append(data.crop(drawn, 28).clamp(-1, 1).cpu())
+        parts.append(images.crop(drawn, 28).clamp(-1, 1).cpu())
     return torch.cat(parts), labels
 
 
@@ -249,7 +249,7 @@ def train_peer(steps: int, mnist: data.Digits, ours: Network) -> Path:
     model = Peer(ours.model.config, config.seed).to(DEVICE)
     trainer = training.Trainer(model, config)
     schedule = SCHEDULES[run["schedule"]]()
-    pictures, labels = data.pad(mnist.train, 32), mnist.train_labels
+    pictures, labels = images.pad(mnist.train, 32), mnist.train_labels
     draw = losses.denoising_draw(pictures, schedule, run["batch"], labels, model.no_label, run["drop"])
 
     def loss(network: nn.Module, x0: Tensor, t: Tensor, eps: Tensor, labels: Tensor) -> Tensor:

@@ -21,7 +21,7 @@ from safetensors.torch import save
 from torch import Tensor, nn
 from tqdm.auto import tqdm
 
-from diffusion_lib import __version__, data, losses, pretrained, training
+from diffusion_lib import __version__, data, images, losses, pretrained, training
 from diffusion_lib.arguments import require_count
 from diffusion_lib.denoisers import Clipped
 from diffusion_lib.models.unet import UNet, UNetConfig
@@ -168,7 +168,7 @@ def training_data(name: str, folder: str | None) -> tuple[Tensor, Tensor]:
     """Return the training pictures, as the network sees them, and their labels."""
     if name == "mnist":
         found = data.mnist(folder)
-        return data.pad(found.train, 32), found.train_labels
+        return images.pad(found.train, 32), found.train_labels
     found = data.digits(16)
     return found.train, found.train_labels
 
@@ -318,7 +318,7 @@ def sampled(network: pretrained.Pretrained, steps: int = 25, scale: float = 1.0,
     denoise = Clipped(schedule, network.denoiser(labels, scale))
     with torch.inference_mode():
         pictures = final(ddim(denoise, schedule, noise, uniform_steps(schedule, steps)))
-    return data.crop(pictures, 28) if network.run.get("data") == "mnist" else pictures
+    return images.crop(pictures, 28) if network.run.get("data") == "mnist" else pictures
 
 
 def seeded(seed: int) -> torch.Generator:

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from diffusion_lib.arguments import require_alike, require_between, require_data, require_time
-from diffusion_lib.gaussians import Mixture, Points, View
+from diffusion_lib.densities import Mixture, Points, View
 from diffusion_lib.process import EPS, X0, Parameterization, Prediction
 from diffusion_lib.schedules import Schedule
 

@@ -242,3 +242,14 @@ def names_everything(error, name, value):
 def numbers(text):
     """The numbers of an explorer's sentence that are not part of a name, such as the 1 of t-1."""
     return [float(found.replace(",", "")) for found in re.findall(r"(?<![\w(-])-?\d[\d,]*\.?\d*(?:e-?\d+)?", text)]
+
+
+def rates(schedule, t):
+    """Signal and noise rates as (B, 1, 1), written out."""
+    alpha_bar = schedule.alpha_bar[t].reshape(-1, 1, 1)
+    return alpha_bar.sqrt(), (1 - alpha_bar).sqrt()
+
+
+def network(x, t):
+    """A network with nothing learned: any smooth function of x and t."""
+    return torch.tanh(0.7 * x) - (t.to(x) / 1000).reshape(-1, *[1] * (x.ndim - 1))

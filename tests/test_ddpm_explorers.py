@@ -9,7 +9,7 @@ import torch
 
 from diffusion_lib.data import digits
 from diffusion_lib.denoisers import ExactDenoiser
-from diffusion_lib.gaussians import Points
+from diffusion_lib.densities import Points
 from diffusion_lib.process import q_posterior
 from diffusion_lib.samplers import ddim, ddpm
 from diffusion_lib.schedules import linear

@@ -8,7 +8,7 @@ import torch
 from oracles import LargestTensor, Line, brute_points, draw, names_everything, refusal
 
 from diffusion_lib.denoisers import Clipped, ExactDenoiser, Guided, LearnedDenoiser
-from diffusion_lib.gaussians import Mixture, Points
+from diffusion_lib.densities import Mixture, Points
 from diffusion_lib.process import EPS, X0, Prediction, V
 from diffusion_lib.schedules import constant, cosine, linear, su
 

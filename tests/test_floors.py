@@ -16,23 +16,39 @@ FILES = sorted(LIBRARY.rglob("*.py"))
 FLOORS = {
     "arguments": set(),
     "gaussians": set(),
+    "densities": {"gaussians"},
+    "toys": {"densities"},
     "schedules": set(),
-    "process": {"schedules", "gaussians"},
-    "notation": {"schedules", "gaussians"},
-    "denoisers": {"process", "notation", "schedules", "gaussians"},
-    "samplers": {"denoisers", "process", "notation", "schedules", "gaussians"},
-    "losses": {"process", "schedules", "gaussians"},
-    "data": {"gaussians"},
-    "models": {"models", "gaussians"},
+    "process": {"schedules"},
+    "notation": {"schedules"},
+    "denoisers": {"process", "schedules", "densities"},
+    "samplers": {"denoisers", "process", "schedules"},
+    "losses": {"process", "schedules"},
+    "bound": {"losses", "process", "schedules", "gaussians"},
+    "data": set(),
+    "images": set(),
+    "models": {"models"},
     "metrics": set(),
     "training": set(),
     "pretrained": {"models", "process", "schedules", "denoisers"},
     "teaching.checks": set(),
     "teaching.figures": {"teaching.figures"},
     "teaching.widgets": {"teaching.widgets", "teaching.figures", "teaching.checks", "samplers", "denoisers", "process"}
-    | {"notation", "schedules", "gaussians", "losses", "data", "models", "metrics"},
+    | {
+        "notation",
+        "schedules",
+        "gaussians",
+        "densities",
+        "toys",
+        "losses",
+        "bound",
+        "data",
+        "images",
+        "models",
+        "metrics",
+    },
 }
-FILE_ROOMS = {"data", "pretrained", "training", "__main__", "teaching.widgets"}
+FILE_ROOMS = {"data", "images", "pretrained", "training", "__main__", "teaching.widgets"}
 WIDGET_TOOLS = {"ipywidgets", "anywidget", "traitlets"}
 OPENERS = {"open", "read_text", "read_bytes", "write_text", "write_bytes", "urlopen", "urlretrieve", "imread", "memmap"}
 OPENERS |= {"fromfile", "loadtxt", "savetxt", "savez", "mkdir", "unlink", "savefig"}

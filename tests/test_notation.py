@@ -12,13 +12,13 @@ from oracles import numbers
 from scipy.integrate import solve_ivp
 
 from diffusion_lib import notation
-from diffusion_lib.data import two_moons
 from diffusion_lib.denoisers import ExactDenoiser
 from diffusion_lib.notation import CONVENTIONS, DDIM, DDPM, EDM, FLOW, SDE, SU, amplitudes, at, convert, decoded
 from diffusion_lib.samplers import ddim
 from diffusion_lib.schedules import Schedule, cosine, from_beta, linear, su
 from diffusion_lib.teaching.figures.formulas import FORMULAS, MEANINGS, evaluate
 from diffusion_lib.teaching.widgets import convention_explorer
+from diffusion_lib.toys import two_moons
 
 TIMES = (1, 2, 10, 250, 500, 999, 1000)
 PAIRS = list(itertools.permutations(CONVENTIONS.values(), 2))

@@ -23,7 +23,7 @@ from oracles import (
 
 from diffusion_lib import samplers
 from diffusion_lib.denoisers import Clipped, ExactDenoiser
-from diffusion_lib.gaussians import Mixture, Points
+from diffusion_lib.densities import Mixture, Points
 from diffusion_lib.process import Prediction
 from diffusion_lib.samplers import Step, ddim, ddim_invert, ddpm, dpmpp_2m, final
 from diffusion_lib.schedules import Schedule, cosine, linear, log_snr_steps, scaled_linear, uniform_steps

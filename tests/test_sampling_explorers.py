@@ -9,7 +9,7 @@ import torch
 from oracles import bayes, brute_points, normal, numbers
 from scipy.stats import wasserstein_distance
 
-from diffusion_lib.data import digits, eight_gaussians
+from diffusion_lib.data import digits
 from diffusion_lib.denoisers import ExactDenoiser
 from diffusion_lib.samplers import ddim, final
 from diffusion_lib.schedules import linear, uniform_steps
@@ -27,6 +27,7 @@ from diffusion_lib.teaching.widgets import (
 )
 from diffusion_lib.teaching.widgets.posterior import TIMES, _walk
 from diffusion_lib.teaching.widgets.sampler import JUMPS, SAMPLERS, STEPS
+from diffusion_lib.toys import eight_gaussians
 
 BETA = np.concatenate([[0.0], np.linspace(1e-4, 0.02, 1000)])
 ALPHA_BAR = np.cumprod(1 - BETA)

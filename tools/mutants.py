@@ -26,8 +26,19 @@ ROOT = Path(__file__).resolve().parent.parent
 LIBRARY = ROOT / "diffusion_lib"
 MUTANTS = ROOT / "tools" / "mutants.txt"
 TABLE = ROOT / "tests" / "mutants.md"
-ROOMS = ("arguments", "gaussians", "schedules", "process", "denoisers", "samplers", "notation", "data")
-ROOMS += ("metrics", "losses", "models/layers", "models/unet", "training", "pretrained")
+ROOMS = ("arguments", "gaussians", "densities", "schedules", "process", "denoisers", "samplers", "notation")
+ROOMS += (
+    "toys",
+    "data",
+    "images",
+    "metrics",
+    "losses",
+    "bound",
+    "models/layers",
+    "models/unet",
+    "training",
+    "pretrained",
+)
 WORKERS = 2
 SLOW_IMPORTS = (
     "torch",

@@ -9,7 +9,7 @@ from torch import Tensor
 from diffusion_lib.arguments import require_alike, require_data
 from diffusion_lib.data import digits
 from diffusion_lib.denoisers import ExactDenoiser
-from diffusion_lib.gaussians import Points
+from diffusion_lib.densities import Points
 from diffusion_lib.samplers import Step, ddpm
 from diffusion_lib.schedules import Schedule, linear
 from diffusion_lib.teaching.figures.ddpm import film_frame

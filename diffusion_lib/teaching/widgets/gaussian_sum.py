@@ -4,7 +4,7 @@ import math
 
 import torch
 
-from diffusion_lib.gaussians import log_normal
+from diffusion_lib.gaussians import normal_log_prob
 from diffusion_lib.teaching.figures.forward import gaussian_sum
 from diffusion_lib.teaching.widgets.explorer import Control, Explorer
 
@@ -22,7 +22,7 @@ def gaussian_sum_explorer() -> Explorer:
 
     def draw(sigma_x, sigma_y):
         pairs = [(MEANS[0], sigma_x**2), (MEANS[1], sigma_y**2), (sum(MEANS), sigma_x**2 + sigma_y**2)]
-        curves = [log_normal(X, mean, variance).exp().numpy() for mean, variance in pairs]
+        curves = [normal_log_prob(X, mean, variance).exp().numpy() for mean, variance in pairs]
         return gaussian_sum(X.numpy(), *curves, sums(sigma_x, sigma_y).numpy())
 
     def describe(sigma_x, sigma_y):

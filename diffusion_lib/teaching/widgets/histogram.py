@@ -2,12 +2,13 @@
 
 import torch
 
-from diffusion_lib.data import bimodal
-from diffusion_lib.gaussians import Mixture, log_normal
+from diffusion_lib.densities import Mixture
+from diffusion_lib.gaussians import normal_log_prob
 from diffusion_lib.process import q_sample
 from diffusion_lib.schedules import cosine, linear
 from diffusion_lib.teaching.figures.forward import histogram
 from diffusion_lib.teaching.widgets.explorer import Control, Explorer
+from diffusion_lib.toys import bimodal
 
 X = torch.linspace(-4, 4, 321, dtype=torch.float64)  # shown
 WIDE = torch.linspace(-16, 16, 6401, dtype=torch.float64)  # integrated over: a divergence has its share in the tails
@@ -22,7 +23,7 @@ def one_peak(mean: float, std: float) -> Mixture:
 def divergence_in_words(density: Mixture) -> str:
     """Say the KL divergence of a density on the line to the standard normal, by the trapezium rule."""
     log_density = density.log_density(WIDE[:, None])
-    kl = float(torch.trapezoid(log_density.exp() * (log_density - log_normal(WIDE, 0.0, 1.0)), WIDE))
+    kl = float(torch.trapezoid(log_density.exp() * (log_density - normal_log_prob(WIDE, 0.0, 1.0)), WIDE))
     size = f"{kl:.2g}" if kl > 1e-9 else "below 1e-9"  # less than that is rounding
     return f"the KL divergence of the density to the standard normal is {size} nats"
 
@@ -34,7 +35,7 @@ def histogram_explorer() -> Explorer:
     generator = torch.Generator().manual_seed(9)
     starts = {name: density.sample(4000, generator) for name, density in densities.items()}
     eps = torch.randn(4000, 1, generator=generator, dtype=torch.float64)
-    normal = log_normal(X, 0.0, 1.0).exp()
+    normal = normal_log_prob(X, 0.0, 1.0).exp()
 
     def state(t, data, schedule):
         a, b = schedules[schedule].rates(t, X)

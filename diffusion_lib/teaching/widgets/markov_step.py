@@ -5,13 +5,13 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor
 
-from diffusion_lib.data import bimodal
-from diffusion_lib.gaussians import log_normal
+from diffusion_lib.gaussians import normal_log_prob
 from diffusion_lib.process import q_step
 from diffusion_lib.schedules import Schedule, constant
 from diffusion_lib.teaching.figures.forward import histogram
 from diffusion_lib.teaching.widgets.explorer import Control, Explorer
 from diffusion_lib.teaching.widgets.histogram import divergence_in_words
+from diffusion_lib.toys import bimodal
 
 X = torch.linspace(-3.5, 3.5, 281, dtype=torch.float64)
 STEPS = (1, 3, 10, 30, 100)
@@ -31,7 +31,7 @@ def markov_step_explorer() -> Explorer:
     start = data.sample(4000, torch.Generator().manual_seed(0))
     schedules = {beta: constant(max(STEPS), beta) for beta in BETAS}
     walks = {beta: list(walk(schedules[beta], start, torch.Generator().manual_seed(1))) for beta in BETAS}
-    normal = log_normal(X, 0.0, 1.0).exp()
+    normal = normal_log_prob(X, 0.0, 1.0).exp()
 
     def density(steps, beta):
         a, b = schedules[beta].rates(steps, X)

@@ -3,7 +3,8 @@
 import torch
 from torch import Tensor
 
-from diffusion_lib.data import digits, picture
+from diffusion_lib.data import digits
+from diffusion_lib.images import decode_image
 from diffusion_lib.process import q_sample
 from diffusion_lib.schedules import Schedule, cosine, linear
 from diffusion_lib.teaching.figures.noising import noising
@@ -22,7 +23,7 @@ def noising_explorer(seed: int = 0) -> Explorer:
     pictures = digits(16).train[:3]  # (3, 1, 16, 16): a nought, a one and a two
 
     def noised(t: int, digit: int, schedule: str, own: bytes | None) -> Tensor:
-        x0 = pictures[digit] if own is None else picture(own, SIDE)  # (1, H, W)
+        x0 = pictures[digit] if own is None else decode_image(own, SIDE)  # (1, H, W)
         return _along(schedules[schedule], x0, t, seed)
 
     def draw(t: int, digit: int, schedule: str, own: bytes | None):

@@ -5,9 +5,10 @@ import math
 import torch
 from torch import Tensor
 
+from diffusion_lib.bound import bound_weighting, decoder_term, denoising_term, prior_term
 from diffusion_lib.data import digits
-from diffusion_lib.gaussians import log_normal
-from diffusion_lib.losses import bound, decoder_term, denoising_term, min_snr, prior_term
+from diffusion_lib.gaussians import normal_log_prob
+from diffusion_lib.losses import min_snr
 from diffusion_lib.process import X0, V, posterior_coefficients, q_sample
 from diffusion_lib.schedules import Schedule, cosine, from_beta, linear, scaled_linear
 from diffusion_lib.teaching.figures import objective as figures
@@ -62,7 +63,7 @@ def _surprise(schedule: Schedule, slope: float, variance: str, x_0: float) -> fl
         c_t, c_0, width = posterior_coefficients(schedule.alpha_bar[t - 1], schedule.alpha_bar[t])
         width = DECODER_VARIANCE if t == 1 else width if variance == "posterior" else schedule.beta[t]
         mean, spread = (c_t + c_0 * slope) * mean + 0.1 * c_0, (c_t + c_0 * slope) ** 2 * spread + width
-    return -float(log_normal(torch.tensor([x_0], dtype=torch.float64), mean, spread))
+    return -float(normal_log_prob(torch.tensor([x_0], dtype=torch.float64), mean, spread))
 
 
 ROTATION_TIMES = (1, 50, 100, 150, 200, 250, 300, 400, 500, 600, 800, 1000)
@@ -104,7 +105,7 @@ def weights_explorer() -> Explorer:
         table = schedules[schedule]
         times, snr = torch.arange(1, table.T + 1), table.snr[1:]
         plain = {"plain ε": snr, "plain x₀": torch.ones_like(snr), "plain v": snr + 1}
-        return plain | {"min-SNR": min_snr(gamma)(table, times), "bound": bound(table, times)}
+        return plain | {"min-SNR": min_snr(gamma)(table, times), "bound": bound_weighting(table, times)}
 
     def draw(gamma, schedule):
         found = {name: curve.numpy() for name, curve in curves(gamma, schedule).items()}

@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-from diffusion_lib.gaussians import log_normal
+from diffusion_lib.gaussians import normal_log_prob
 from diffusion_lib.process import posterior_coefficients, q_posterior
 from diffusion_lib.schedules import Schedule, from_beta, linear
 from diffusion_lib.teaching.figures import posterior as figures
@@ -24,11 +24,11 @@ def posterior_explorer() -> Explorer:
 
     def curves(x_t, t, x_0):
         alpha_bar, alpha, beta = schedule.alpha_bar[t - 1], schedule.alpha[t], schedule.beta[t]
-        prior = log_normal(GRID, alpha_bar.sqrt() * x_0, 1 - alpha_bar).exp()
-        likelihood = log_normal(torch.full_like(GRID, x_t), alpha.sqrt() * GRID, beta).exp()
+        prior = normal_log_prob(GRID, alpha_bar.sqrt() * x_0, 1 - alpha_bar).exp()
+        likelihood = normal_log_prob(torch.full_like(GRID, x_t), alpha.sqrt() * GRID, beta).exp()
         posterior = prior * likelihood / torch.trapezoid(prior * likelihood, GRID)
         data, state = (torch.tensor([value], dtype=torch.float64) for value in (x_0, x_t))
-        formula = log_normal(GRID, *q_posterior(schedule, data, state, t - 1, t)).exp()
+        formula = normal_log_prob(GRID, *q_posterior(schedule, data, state, t - 1, t)).exp()
         return {"prior": prior, "likelihood": likelihood, "posterior": posterior, "formula": formula}
 
     def draw(x_t, t, x_0):

@@ -4,7 +4,7 @@ import torch
 
 from diffusion_lib.data import digits
 from diffusion_lib.denoisers import ExactDenoiser
-from diffusion_lib.gaussians import Points
+from diffusion_lib.densities import Points
 from diffusion_lib.process import posterior_coefficients, q_sample
 from diffusion_lib.schedules import linear
 from diffusion_lib.teaching.figures import reverse as figures

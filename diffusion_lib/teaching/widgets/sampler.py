@@ -6,15 +6,16 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from diffusion_lib.data import bimodal, eight_gaussians
 from diffusion_lib.denoisers import ExactDenoiser
-from diffusion_lib.gaussians import Mixture, log_normal
+from diffusion_lib.densities import Mixture
+from diffusion_lib.gaussians import normal_log_prob
 from diffusion_lib.metrics import sliced_wasserstein, wasserstein
 from diffusion_lib.process import posterior_coefficients
 from diffusion_lib.samplers import ddim, ddpm, final
 from diffusion_lib.schedules import linear, uniform_steps
 from diffusion_lib.teaching.figures import sampling as figures
 from diffusion_lib.teaching.widgets.explorer import Control, Explorer
+from diffusion_lib.toys import bimodal, eight_gaussians
 
 JUMPS = (1, 2, 5, 10, 20, 50, 100, 150, 200, 250, 300, 350, 400, 450, 480, 490)
 
@@ -44,11 +45,11 @@ def _back(x: Tensor, t: int, s: int, x_t: float) -> tuple[np.ndarray, np.ndarray
     alpha_bar = linear().alpha_bar
     r = alpha_bar[t] / alpha_bar[s]
     prior = bimodal().diffuse(float(alpha_bar[s].sqrt()), float((1 - alpha_bar[s]).sqrt())).log_density(x[:, None])
-    exact = (log_normal(torch.tensor(x_t, dtype=torch.float64), r.sqrt() * x, 1 - r) + prior).exp()
+    exact = (normal_log_prob(torch.tensor(x_t, dtype=torch.float64), r.sqrt() * x, 1 - r) + prior).exp()
     exact = exact / torch.trapezoid(exact, x)
     mean = torch.trapezoid(x * exact, x)
     variance = torch.trapezoid((x - mean) ** 2 * exact, x)
-    log_gaussian = log_normal(x, mean, variance)
+    log_gaussian = normal_log_prob(x, mean, variance)
     gap = torch.where(exact > 0, exact * (exact.clamp(min=1e-300).log() - log_gaussian), 0.0)
     return exact.numpy(), log_gaussian.exp().numpy(), abs(float(torch.trapezoid(gap, x)))
 

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from diffusion_lib.denoisers import ExactDenoiser
-from diffusion_lib.gaussians import Mixture
+from diffusion_lib.densities import Mixture
 from diffusion_lib.metrics import wasserstein
 from diffusion_lib.process import posterior_coefficients
 from diffusion_lib.schedules import su
