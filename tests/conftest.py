@@ -7,13 +7,13 @@ import sys
 from pathlib import Path
 
 TESTS = Path(__file__).resolve().parent
-OFFLINE = TESTS / "offline"
+OFFLINE = TESTS / "support" / "offline"
 
 # Before anything else is imported. The block holds in this process and, through PYTHONPATH, in every child of it.
 os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [str(OFFLINE), os.environ.get("PYTHONPATH", "")]))
 os.environ.update(TQDM_DISABLE="1", OMP_NUM_THREADS="1", OPENBLAS_NUM_THREADS="1", MKL_NUM_THREADS="1")
 runpy.run_path(str(OFFLINE / "sitecustomize.py"))
-sys.path.insert(0, str(TESTS.parent / "tools"))
+sys.path[:0] = [str(TESTS / "support"), str(TESTS.parent / "tools")]
 
 import pytest  # noqa: E402
 

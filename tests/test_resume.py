@@ -23,7 +23,7 @@ from diffusion_lib.training import CheckpointError, read_checkpoint
 
 pytestmark = pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="reads /proc")
 
-SERVER = Path(__file__).with_name("resume_server.py")
+SERVER = Path(__file__).with_name("support") / "resume_server.py"
 STEPS, SAVE = 18, 6
 RUN = ["--width", "8", "--mults", "1", "2", "--blocks", "1", "--batch", "4", "--steps", str(STEPS), "--warmup", "5"]
 RUN += ["--save-every", str(SAVE), "--log-every", "4", "--lr", "1e-3"]

@@ -17,7 +17,7 @@ from diffusion_lib import __main__ as command
 
 torch.distributed.is_available() or pytest.skip("PyTorch without torch.distributed", allow_module_level=True)
 
-CHILD = Path(__file__).with_name("torchrun_child.py")
+CHILD = Path(__file__).with_name("support") / "torchrun_child.py"
 LAUNCH = ["-m", "torch.distributed.run", "--standalone", "--local-addr", "127.0.0.1", "--nproc-per-node", "2"]
 RUN = ["--width", "8", "--mults", "1", "2", "--blocks", "1", "--batch", "8", "--steps", "50", "--warmup", "10"]
 RUN += ["--log-every", "1", "--save-every", "25", "--sample-every", "1000", "--lr", "2e-3"]

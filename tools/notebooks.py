@@ -24,7 +24,7 @@ from nbclient import NotebookClient
 from nbformat import NotebookNode
 
 ROOT = Path(__file__).resolve().parents[1]
-OFFLINE = ROOT / "tests" / "offline"
+OFFLINE = ROOT / "tests" / "support" / "offline"
 WIDGET_VIEW = "application/vnd.jupyter.widget-view+json"
 CELL_TIMEOUT = 300  # seconds: stops a cell that hangs; the longest takes half a minute on two quiet cores
 METADATA = {

@@ -17,7 +17,7 @@ from notebooks import CELL_TIMEOUT, ROOT, kernel_environment
 BUILD = ROOT / "build"
 WORKERS = ["-n", "2", "--dist", "loadscope"]  # loadscope keeps the cells of one notebook together
 NBVAL = ["--nbval", "--nbval-current-env", "--nbval-cell-timeout", str(CELL_TIMEOUT)]
-SANITIZE = ["--nbval-sanitize-with", "tests/nbval_sanitize.cfg"]
+SANITIZE = ["--nbval-sanitize-with", "tests/support/nbval_sanitize.cfg"]
 STAGES = {
     "tests": ["tests", "-m", "not browser", *WORKERS],
     "nbval": ["notebooks", *NBVAL, *SANITIZE, *WORKERS],

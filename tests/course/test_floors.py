@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-LIBRARY = Path(__file__).resolve().parents[1] / "diffusion_lib"
+LIBRARY = Path(__file__).resolve().parents[2] / "diffusion_lib"
 FILES = sorted(LIBRARY.rglob("*.py"))
 
 # room -> the rooms that it may import, besides `arguments`, which every room may

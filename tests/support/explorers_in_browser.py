@@ -190,7 +190,7 @@ def explorer_cells(notebook: Path) -> list[int]:
 
 def lessons_with_explorers() -> list[Path]:
     """Return the lessons that show an explorer."""
-    lessons = sorted((Path(__file__).parents[1] / "notebooks").glob("*.ipynb"))
+    lessons = sorted((Path(__file__).parents[2] / "notebooks").glob("*.ipynb"))
     return [lesson for lesson in lessons if explorer_cells(lesson)]
 
 

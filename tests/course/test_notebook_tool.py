@@ -106,7 +106,7 @@ def test_a_kernel_starts_with_two_threads_no_bars_no_network_and_no_settings_of_
         monkeypatch.delenv(name)
     monkeypatch.setenv("MPLBACKEND", "agg")
     environment = tool.kernel_environment(2, "/nowhere")
-    assert environment["PYTHONPATH"] == str(tool.ROOT / "tests" / "offline")
+    assert environment["PYTHONPATH"] == str(tool.ROOT / "tests" / "support" / "offline")
     assert (environment["TQDM_DISABLE"], environment["OMP_NUM_THREADS"]) == ("1", "2")
     assert environment["IPYTHONDIR"] == "/nowhere"
     assert "MPLBACKEND" not in environment

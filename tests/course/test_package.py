@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).resolve().parents[1]
+ROOT = Path(__file__).resolve().parents[2]
 SOURCES = ("pyproject.toml", "requirements.txt", "README.md", "LICENSE", "NOTICE")
 IMPORT_ALL = """
 import importlib, json, pathlib, pkgutil, diffusion_lib
