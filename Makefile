@@ -31,7 +31,7 @@ $(VENV)/.runtime: requirements.txt pyproject.toml
 		{ echo "Python 3.11 or newer is needed: make PYTHON=/path/to/python3.11 ..."; exit 1; }
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet $(if $(TORCH_INDEX),--index-url "$(TORCH_INDEX)") "$(TORCH)"
-	$(BIN)/python -m pip install --quiet -e .
+	$(BIN)/python -m pip install --quiet -r requirements.txt -e .
 	$(BIN)/jupyter labextension disable --level=sys_prefix "$(NEWS)"
 	@touch $@
 

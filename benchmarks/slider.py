@@ -19,9 +19,8 @@ ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT / "tests" / "support"))
 
 import explorers_in_browser as browsing  # noqa: E402
+from canonical import METADATA  # noqa: E402
 from conftest import find_chromium  # noqa: E402  (puts tools/ on the path)
-
-from notebooks import METADATA  # noqa: E402
 
 CELL = "from diffusion_lib.teaching.widgets import noising_explorer\n\nnoising_explorer()"
 WATCH = """figure => { window.drawn = []; window.presented = [];

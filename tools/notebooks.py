@@ -1,7 +1,9 @@
 """Run the course's notebooks and store them in canonical form, or check that they are stored so.
 
-    python tools/notebooks.py store [path ...]     run top to bottom in a fresh kernel and write the outputs
-    python tools/notebooks.py check [path ...]     say what is not canonical; exit code 1 if anything is
+    python tools/notebooks.py store [path ...]       run top to bottom in a fresh kernel and write the outputs
+    python tools/notebooks.py check [path ...]       say what is not canonical; exit code 1 if anything is
+    python tools/notebooks.py seeds 13 1 2 3 4 5     run lesson 13 under other seeds; list each claim that fails
+    python tools/notebooks.py new 15 fast_solvers    make the skeleton of a lesson that course.toml lists
 
 Without paths: all of notebooks/.
 
@@ -9,144 +11,72 @@ Outputs are stored from TWO threads and compared by nbval under ONE: what is pri
 """
 
 import argparse
-import os
 import sys
-import tempfile
-import time
-from collections.abc import Iterator
 from pathlib import Path
 
+import course
 import nbformat
-from ipykernel.kernelspec import RESOURCES, get_kernel_dict
-from jupyter_client.kernelspec import KernelSpec
-from jupyter_client.manager import AsyncKernelManager
-from nbclient import NotebookClient
+import skeleton
+from canonical import canonical, keep_images, problems, run_problems, text_of
+from kernels import ROOT, run
 from nbformat import NotebookNode
 
-ROOT = Path(__file__).resolve().parents[1]
-OFFLINE = ROOT / "tests" / "support" / "offline"
-WIDGET_VIEW = "application/vnd.jupyter.widget-view+json"
-CELL_TIMEOUT = 300  # seconds: stops a cell that hangs; the longest takes half a minute on two quiet cores
-METADATA = {
-    "kernelspec": {"display_name": "Python 3", "language": "python", "name": "python3"},
-    "language_info": {"name": "python"},
-}
+MEGABYTE = 1_000_000  # bytes: no notebook is larger
+SLOW = 0.5  # seconds: slower cells are named when a notebook is stored
 
 
-class OwnKernel(AsyncKernelManager):
-    """Starts one kernel only: the interpreter that runs this program, whatever is registered on the machine."""
-
-    kernel_spec = KernelSpec(resource_dir=RESOURCES, **get_kernel_dict())
-
-
-def kernel_environment(threads: int, home: str) -> dict[str, str]:
-    """Return the environment of a lesson's kernel: no progress bars, no network, no user's settings."""
-    names = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
-    path = os.pathsep.join(filter(None, [str(OFFLINE), os.environ.get("PYTHONPATH", "")]))
-    env = dict(os.environ, PYTHONPATH=path, TQDM_DISABLE="1", IPYTHONDIR=home, **dict.fromkeys(names, str(threads)))
-    env["OMP_WAIT_POLICY"] = "PASSIVE"  # on a busy machine, threads that spin while they wait cost minutes
-    env.pop("MPLBACKEND", None)
-    return env
-
-
-def run(notebook: NotebookNode, folder: Path, threads: int = 2) -> None:
-    """Execute every cell in a fresh kernel whose working directory is `folder`; outputs land in `notebook`."""
-    client = NotebookClient(
-        notebook,
-        kernel_manager_class=OwnKernel,
-        extra_arguments=["--log-level=ERROR"],
-        timeout=CELL_TIMEOUT,
-        record_timing=False,
-        store_widget_state=False,
-        resources={"metadata": {"path": str(folder)}},
-    )
-    with tempfile.TemporaryDirectory() as home:
-        client.execute(env=kernel_environment(threads, home))
-
-
-def merged_streams(outputs: list[NotebookNode]) -> list[NotebookNode]:
-    """Join neighbouring pieces of one stream: how a stream is cut into messages is chance."""
-    merged: list[NotebookNode] = []
-    for output in outputs:
-        last = merged[-1] if merged else None
-        if last and output.output_type == last.output_type == "stream" and output.name == last.name:
-            last.text += output.text
-        else:
-            merged.append(output)
-    return merged
-
-
-def canonical_output(output: NotebookNode) -> NotebookNode:
-    """Drop the widget view, which is dead without its kernel; text/html and text/plain stay."""
-    output = NotebookNode(output)
-    if "data" in output:
-        output.data = NotebookNode({kind: value for kind, value in output.data.items() if kind != WIDGET_VIEW})
-        output.metadata = NotebookNode({kind: value for kind, value in output.metadata.items() if value})
-    return output
-
-
-def canonical_cell(cell: NotebookNode, number: int) -> NotebookNode:
-    """Return a copy of a cell with its id and its tags and nothing else that its reader cannot see."""
-    cell = NotebookNode(cell)
-    cell.metadata = NotebookNode({"tags": cell.metadata["tags"]} if cell.metadata.get("tags") else {})
-    cell.id = cell.get("id") or f"cell-{number}"
-    if cell.cell_type == "code":
-        cell.outputs = merged_streams([canonical_output(output) for output in cell.outputs])
-        for output in cell.outputs:
-            if output.output_type == "execute_result":
-                output.execution_count = cell.execution_count
-    return cell
-
-
-def canonical(notebook: NotebookNode) -> NotebookNode:
-    """Return a copy in canonical form: minimal metadata, no widget state, no blank cells, no thread of chance."""
-    cells = [canonical_cell(cell, i) for i, cell in enumerate(notebook.cells) if cell.source.strip()]
-    return nbformat.from_dict({"cells": cells, "metadata": METADATA, "nbformat": 4, "nbformat_minor": 5})
-
-
-def text_of(notebook: NotebookNode) -> str:
-    """Return the file's text: sorted keys, one space of indent, a newline at the end."""
-    return nbformat.writes(notebook).rstrip("\n") + "\n"
-
-
-def run_problems(notebook: NotebookNode) -> Iterator[str]:
-    """Yield what shows that a notebook was not run cleanly from top to bottom."""
-    code = [cell for cell in notebook.cells if cell.cell_type == "code"]
-    counts = [cell.execution_count for cell in code]
-    if counts != list(range(1, len(code) + 1)):
-        yield f"was not run top to bottom: execution counts are {counts}"
-    for cell in code:
-        kinds = {output.get("name", output.output_type) for output in cell.outputs}
-        if "stderr" in kinds:
-            text = "".join(output.text for output in cell.outputs if output.get("name") == "stderr")
-            yield f"cell {cell.get('id')} writes to stderr: {text.strip()[:300]}"
-        if "error" in kinds and "raises-exception" not in cell.metadata.get("tags", []):
-            yield f"cell {cell.get('id')} holds an error"
-
-
-def problems(path: Path) -> list[str]:
-    """Return what keeps a stored notebook from being canonical; an empty list if nothing does."""
-    text = path.read_text(encoding="utf-8")
-    notebook = nbformat.reads(text, as_version=4)
-    found = list(run_problems(notebook))
-    if text_of(canonical(notebook)) != text:
-        found.append("is not in canonical form: run `make notebooks`")
-    return found
-
-
-def store(path: Path) -> None:
-    """Run one notebook and write it in canonical form; nothing is written if it does not run cleanly."""
-    notebook = nbformat.reads(path.read_text(encoding="utf-8"), as_version=4)
-    notebook = canonical(notebook)
+def cleared(path: Path) -> NotebookNode:
+    """Return a notebook in canonical form without its outputs."""
+    notebook = canonical(nbformat.reads(path.read_text(encoding="utf-8"), as_version=4))
     for cell in notebook.cells:
         if cell.cell_type == "code":
             cell.outputs, cell.execution_count = [], None
-    run(notebook, path.parent)
+    return notebook
+
+
+def store(path: Path) -> dict[str, float]:
+    """Run one notebook and write it in canonical form; nothing is written if it does not run cleanly.
+
+    Returns: the seconds of each code cell, by its id.
+    """
+    before, notebook = nbformat.reads(path.read_text(encoding="utf-8"), as_version=4), cleared(path)
+    seconds = run(notebook, path.parent)
     notebook = canonical(notebook)
+    keep_images(notebook, before)
     if found := list(run_problems(notebook)):
         raise SystemExit(f"{path}: " + "; ".join(found))
     nbformat.validate(notebook)
     path.write_text(text_of(notebook), encoding="utf-8")
+    return seconds
+
+
+def stored_line(path: Path, seconds: dict[str, float]) -> str:
+    """Return what is said of a stored notebook: its seconds, all and cell by cell, and the bytes left of a megabyte."""
+    size = path.stat().st_size
+    slow = [f"{name} {value:.1f}" for name, value in seconds.items() if value >= SLOW]
+    line = f"stored {path.name} in {sum(seconds.values()):.1f} s, {size / 1000:.0f} kB, {MEGABYTE - size:,} bytes left"
+    return line + (f"; seconds a cell: {', '.join(slow)}" if slow else "")
+
+
+def failed_claims(path: Path, seed: int) -> list[str]:
+    """Return, for a run under $COURSE_SEED = seed, each cell that raised and what it said."""
+    notebook = cleared(path)
+    run(notebook, path.parent, go_on=True, settings={"COURSE_SEED": str(seed)})
+    expected = {cell.id for cell in notebook.cells if "raises-exception" in cell.metadata.get("tags", [])}
+    errors = [(cell.id, output) for cell in notebook.cells for output in cell.get("outputs", [])]
+    errors = [(name, output) for name, output in errors if output.output_type == "error" and name not in expected]
+    return [f"cell {name}: {output.ename}: {output.evalue}" for name, output in errors]
+
+
+def seeds(number: str, values: list[int]) -> int:
+    """Run a lesson under other seeds and print each claim that fails; return how many did."""
+    path, failures = course.NOTEBOOKS / course.find(number).notebook, 0
+    for seed in values:
+        found = failed_claims(path, seed)
+        failures += len(found)
+        print(f"seed {seed}: {'every claim holds' if not found else f'{len(found)} cells failed'}", flush=True)
+        print(*(f"  {line}" for line in found), sep="\n", end="\n" if found else "")
+    return failures
 
 
 def expand(paths: list[Path]) -> list[Path]:
@@ -158,20 +88,32 @@ def expand(paths: list[Path]) -> list[Path]:
     return found
 
 
-def main(arguments: list[str] | None = None) -> int:
-    """The command line; returns the exit code."""
+def arguments() -> argparse.ArgumentParser:
+    """Return the parser of the four commands."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("action", choices=("store", "check"))
-    parser.add_argument("paths", nargs="*", type=Path, default=[ROOT / "notebooks"])
-    options = parser.parse_args(arguments)
+    commands = parser.add_subparsers(dest="action", required=True)
+    for name in ("store", "check"):
+        commands.add_parser(name).add_argument("paths", nargs="*", type=Path, default=[ROOT / "notebooks"])
+    other = commands.add_parser("seeds")
+    other.add_argument("lesson")
+    other.add_argument("seeds", nargs="+", type=int)
+    new = commands.add_parser("new")
+    new.add_argument("number")
+    new.add_argument("stem")
+    return parser
+
+
+def main(argv: list[str] | None = None) -> int:
+    """The command line; returns the exit code."""
+    options = arguments().parse_args(argv)
+    if options.action == "seeds":
+        return 1 if seeds(options.lesson, options.seeds) else 0
+    if options.action == "new":
+        return skeleton.main(options.number, options.stem)
     failures = 0
     for path in expand(options.paths):
-        start = time.perf_counter()
         if options.action == "store":
-            store(path.resolve())
-            print(
-                f"stored {path} in {time.perf_counter() - start:.1f} s, {path.stat().st_size / 1000:.0f} kB", flush=True
-            )
+            print(stored_line(path, store(path.resolve())), flush=True)
         for problem in problems(path):
             failures += 1
             print(f"{path}: {problem}")

@@ -12,7 +12,7 @@ import sys
 import tempfile
 import xml.etree.ElementTree as ET
 
-from notebooks import CELL_TIMEOUT, ROOT, kernel_environment
+from kernels import CELL_TIMEOUT, ROOT, kernel_environment
 
 BUILD = ROOT / "build"
 WORKERS = ["-n", "2", "--dist", "loadscope"]  # loadscope keeps the cells of one notebook together

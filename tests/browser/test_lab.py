@@ -6,11 +6,12 @@ from pathlib import Path
 import explorers_in_browser as browsing
 import numpy as np
 import pytest
+from canonical import canonical, text_of
+from kernels import run
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
 from PIL import Image, ImageDraw
 
 from diffusion_lib.teaching.widgets.frames import rasterise
-from notebooks import canonical, run, text_of
 
 pytestmark = pytest.mark.browser
 LESSONS = browsing.lessons_with_explorers()

@@ -2,12 +2,13 @@
 
 from pathlib import Path
 
+import canonical as tool
+import cells
 import lesson_rules as rules
 import nbformat
 import pytest
+from canonical import FOLDED
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
-
-import notebooks as tool
 
 HEADER = """# 09 A small lesson
 
@@ -19,7 +20,7 @@ What is one plus one?
 |---|---|
 - **Time** to read and run: one minute
 - *Papers*: Peano 1889, eq. 1
-- **Rooms**: none
+- **Modules**: none
 
 > a box
 """
@@ -84,6 +85,7 @@ def all_problems(notebook, folder: Path) -> list[str]:
         *rules.size_problems(notebook),
         *rules.prose_problems(notebook),
         *rules.box_problems(notebook),
+        *rules.folding_problems(notebook),
         *rules.magic_problems(notebook),
         *rules.header_problems(notebook),
         *rules.closing_problems(notebook),
@@ -113,13 +115,13 @@ REPLACED = [  # cell, old text, new text, what the rule says
     ("header", "**You need**", "**Known**", "lacks 'You need'"),
     ("header", "- **Time**", "- **Hours**", "lacks 'Time'"),
     ("header", "*Papers*", "*Sources*", "lacks 'Papers'"),
-    ("header", "**Rooms**", "**Files**", "lacks 'Rooms'"),
+    ("header", "**Modules**", "**Files**", "lacks 'Modules'"),
     ("header", "[J1](", "[J2](", "row J1 is not linked"),
     ("header", "(#9.1-The-sum)", "(#9.1-The-product)", "row J1 leads to #9.1-The-product"),
     ("header", "(#9.1-The-sum)", "(#Summary)", "row J1 leads to #Summary, which is no section with a cell"),
     ("header", "> a box", "> a box\n" * 13, "a box of"),
     ("setup", "%matplotlib inline", "%time", "cell setup: %time"),
-    ("setup", "one = 1", "one = 1\n" * 8, "the set-up cell has 9 lines"),
+    ("setup", "one = 1", "one = 1\n" * 9, "the set-up cell has 9 statements, over 8"),
     ("section", r" \tag{9.1}", "", "0 tags in $$1 + 1"),
     ("section", r"\tag{9.1}", r"\tag{9.1} \tag{9.3}", "2 tags in $$1 + 1"),
     ("section", r"\tag{9.1}", r"\tag{8.1}", "tag 8.1: expected 9.n"),
@@ -132,7 +134,8 @@ REPLACED = [  # cell, old text, new text, what the rule says
     ("section", "(#09-A-small-lesson)", "(#nowhere)", "link to #nowhere: no such heading"),
     ("section", "(#09-A-small-lesson)", "(08_latent.ipynb)", "link to 08_latent.ipynb, which does not exist"),
     ("section", "Here is", "![alt](https://example.org/x.png) Here is", "remote picture"),
-    ("check", "one + one", "\n".join(["(one", *["+ one"] * 20, ")"]), "cell check has 22 lines"),
+    ("check", "verify(", "one\n" * 20 + "verify(", "cell check has 21 statements"),
+    ("check", "verify(", "one\n" * 250 + "verify(", "has 252 unfolded statements, over 250"),
     ("check", 'verify("9.1"', 'tag = "9.1"\nverify(tag', "verify(None) belongs to no claim"),
     ("check", "verify(", "# NBVAL_IGNORE_OUTPUT\nverify(", "check"),
     ("closing", "## Summary", "## The end", "the last three sections are"),
@@ -187,9 +190,52 @@ def test_long_cells_one_derivation_excepted():
     notebook = lesson()
     body = "def f():\n" + "\n".join(["    x = 1"] * 23)
     notebook.cells[3].source = body
-    assert rules.size_problems(notebook) == ["the median cell has 13.0 lines, over 6"]
+    assert rules.size_problems(notebook) == ["the median cell has 12.5 statements, over 6"]
     notebook.cells.append(new_code_cell(body, id="second"))
-    assert any("cell second has 24 lines" in problem for problem in rules.size_problems(notebook))
+    assert any("cell second has 24 statements" in problem for problem in rules.size_problems(notebook))
+
+
+def test_statements_are_counted_on_the_syntax_tree():
+    cell = new_code_cell("%matplotlib inline\nx = [\n    1,\n    2,\n]\ndef f():\n    return x\nfor _ in x: f(); f()")
+    assert cells.statements(cell) == 6
+
+
+def folded(*sources: str, fold: tuple[int, ...]):
+    """A notebook of code and (beginning with *) prose; the cells numbered in `fold` are folded."""
+    made = [
+        new_markdown_cell(s, id=f"c{i}") if s.startswith("*") else new_code_cell(s, id=f"c{i}")
+        for i, s in enumerate(sources)
+    ]
+    for i in fold:
+        made[i].metadata["tags"] = [FOLDED]
+    return new_notebook(cells=made)
+
+
+@pytest.mark.parametrize(
+    ("sources", "fold", "problem"),
+    [
+        (("x = 1", "y = x", "x"), (1,), None),
+        (("x = 1", "x"), (0,), "cell c1 uses x, which folded cell c0 made"),
+        (("def f(): return 1", "f()"), (0,), "cell c1 uses f, which folded cell c0 made"),
+        (("x = 1", "x += 1"), (0,), "cell c1 uses x, which folded cell c0 made"),
+        (("x = 1", "x = 2\nx"), (0,), None),
+        (("x = 1", "[x for x in range(3)]"), (0,), None),
+        (("x = 1", "def f(x): return x"), (0,), None),
+        (("x = 1", "x"), (0, 1), None),
+        (("from diffusion_lib.process import q_sample", "q_sample()"), (1,), "brings diffusion_lib.process.q_sample"),
+        (("from diffusion_lib.process import q_sample", "q_sample()", "q_sample()"), (2,), None),
+        (("from diffusion_lib import process", "process.q_step()", "process.q_sample()"), (2,), "process.q_sample for"),
+        (("from diffusion_lib import process", "process.q_sample()", "process.q_sample()"), (2,), None),
+        (("from diffusion_lib.teaching.checks import verify", "verify()"), (1,), None),
+        (("x = 1", "**Read.** Here `x` is one."), (0,), "folded cell c0 is what the next cell speaks of"),
+        (("x = 1", "**Read.** Look at the cell."), (0,), "folded cell c0 is what the next cell speaks of"),
+        (("x = 1", "**Read.** One is one."), (0,), None),
+        (("x = 1", "**Ask.** What is `x`?"), (0,), None),
+    ],
+)
+def test_nothing_is_folded_that_a_reader_needs(sources, fold, problem):
+    found = rules.folding_problems(folded(*sources, fold=fold))
+    assert found == [] if problem is None else len(found) == 1 and problem in found[0]
 
 
 def test_too_little_prose_is_seen():

@@ -3,26 +3,16 @@
 from collections import Counter
 from pathlib import Path
 
+import course
 import lesson_rules as rules
 import pytest
 import torch
+from canonical import problems
 
-import notebooks as tool
-
-FOLDER = tool.ROOT / "notebooks"
-LESSONS = sorted(FOLDER.glob("*.ipynb"))
+FOLDER = course.NOTEBOOKS
+WRITTEN = course.written()
+LESSONS = [FOLDER / lesson.notebook for lesson in WRITTEN]
 MEGABYTE = 1_000_000
-
-# The curriculum rows that each lesson answers for.
-ROWS = {
-    "00": (),
-    "09": ("I1", "I2", "I3", "I5", "J1", "J2", "J3", "J4", "J5", "J6", "J7", "J8", "J9", "E10", "P1", "Q11"),
-    "10": ("K1", "K2", "K3", "K4", "K5", "K6", "K7", "K8", "E9", "P3", "P12", "P13", "R5", "R15"),
-    "11": ("I4", "L1", "L2", "L3", "L4", "L5", "L6", "P17", "P18", "Q1", "R2", "R4"),
-    "12": ("N1", "N2", "N3", "N4", "N5", "N6", "N7", "R10"),
-    "13": ("K5", "M1", "M2", "M3", "M10", "P16", "R13"),
-    "14": ("M4", "M5", "M6", "M7", "M9", "P2", "P7", "R1"),
-}
 
 # Cells that nbval treats differently, each with its reason: {("09_forward_process.ipynb", "cell-id"): "why"}.
 EXEMPT: dict[tuple[str, str], str] = {}
@@ -35,13 +25,28 @@ def by_name(path: Path) -> str:
 every_lesson = pytest.mark.parametrize("path", LESSONS, ids=by_name)
 
 
-def test_the_course_has_lessons_and_each_has_its_rows():
-    assert {path.name[:2] for path in LESSONS} == set(ROWS)
+def lesson_of(path: Path) -> course.Lesson:
+    return WRITTEN[LESSONS.index(path)]
+
+
+def test_every_notebook_is_a_lesson_of_the_list():
+    assert sorted(FOLDER.glob("*.ipynb")) == LESSONS
+
+
+def test_the_tables_of_lessons_are_those_of_the_list():
+    assert [path.name for path, (text, new) in course.tables().items() if text != new] == []
+
+
+@every_lesson
+def test_the_title_is_that_of_the_list(path):
+    lesson = lesson_of(path)
+    (title,) = [text for level, text in rules.headings(rules.header(rules.read(path))) if level == 1]
+    assert title in (lesson.title, f"{lesson.number} {lesson.title}")
 
 
 @every_lesson
 def test_was_run_and_stored_in_canonical_form(path, record_count):
-    assert tool.problems(path) == []
+    assert problems(path) == []
     assert path.stat().st_size <= MEGABYTE
     record_count("notebooks stored", 1)
 
@@ -55,7 +60,7 @@ def test_outputs_need_no_kernel_and_no_network(path):
 def test_cells_are_short_and_explained(path):
     notebook = rules.read(path)
     assert rules.size_problems(notebook) + rules.prose_problems(notebook) + rules.box_problems(notebook) == []
-    assert rules.magic_problems(notebook) == []
+    assert rules.magic_problems(notebook) + rules.folding_problems(notebook) == []
 
 
 @every_lesson
@@ -67,13 +72,13 @@ def test_header_and_closing(path):
 @every_lesson
 def test_every_equation_is_numbered_and_every_claim_verified(path, record_count):
     notebook = rules.read(path)
-    assert rules.equation_problems(notebook, path.name[:2]) + rules.verification_problems(notebook) == []
+    assert rules.equation_problems(notebook, lesson_of(path).number) + rules.verification_problems(notebook) == []
     record_count("equations verified", len(rules.claims(notebook)))
 
 
 @every_lesson
 def test_curriculum_rows_lead_to_cells_that_ran(path, record_count):
-    rows = ROWS[path.name[:2]]
+    rows = lesson_of(path).rows
     assert rules.row_problems(rules.read(path), rows) == []
     record_count("curriculum rows met", len(rows))
 

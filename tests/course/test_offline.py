@@ -7,9 +7,8 @@ from pathlib import Path
 
 import nbformat
 import pytest
+from kernels import run
 from nbformat.v4 import new_code_cell, new_notebook
-
-from notebooks import run
 
 OUTSIDE = "192.0.2.1"  # RFC 5737: an address that belongs to nobody
 ATTEMPTS = {

@@ -1,7 +1,9 @@
 """The wheel: a non-editable install holds every file of the library and imports from where it lies."""
 
+import ast
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -63,14 +65,36 @@ def test_the_wheel_imports_from_where_it_lies(installed, tmp_path):
     assert modules > 10
 
 
-def test_one_list_of_requirements_and_one_of_lowest_versions():
-    """environment.yml names the same packages with the same bounds, under the names that conda-forge gives them."""
+def project() -> dict:
+    """Return the table [project] of pyproject.toml."""
+    return tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+
+
+def requirements() -> list[str]:
+    """Return the lines of requirements.txt, without comments."""
+    lines = (ROOT / "requirements.txt").read_text(encoding="utf-8").splitlines()
+    return [line for line in lines if line and not line.startswith("#")]
+
+
+def test_the_librarys_dependencies_are_what_it_imports():
+    """Nothing more, or it cannot be installed where a platform pins its own Jupyter; nothing less, or it breaks."""
+    other_names = {"PIL": "pillow", "sklearn": "scikit-learn", "IPython": "ipython"}
+    trees = [ast.parse(path.read_text(encoding="utf-8")) for path in (ROOT / "diffusion_lib").rglob("*.py")]
+    nodes = [node for tree in trees for node in ast.walk(tree)]
+    imported = {alias.name for node in nodes if isinstance(node, ast.Import) for alias in node.names}
+    imported |= {node.module for node in nodes if isinstance(node, ast.ImportFrom) and node.module and not node.level}
+    tops = {name.split(".")[0] for name in imported} - set(sys.stdlib_module_names) - {"diffusion_lib"}
+    assert {re.split("[<>=]", line)[0] for line in project()["dependencies"]} == {other_names.get(n, n) for n in tops}
+
+
+def test_the_course_needs_the_library_and_jupyter_with_the_same_bounds():
+    more = {re.split("[<>=]", line)[0] for line in set(requirements()) - set(project()["dependencies"])}
+    assert set(project()["dependencies"]) <= set(requirements())
+    assert more == {"ipykernel", "ipywidgets", "jupyterlab", "nbval"}
+
+
+def test_conda_names_the_same_packages_with_the_same_bounds():
     conda = {"pytorch-cpu": "torch", "matplotlib-base": "matplotlib"}
-    wanted = {
-        line for line in (ROOT / "requirements.txt").read_text().split() if ">=" in line and not line.startswith("#")
-    }
     listed = [line.strip(" -\n") for line in (ROOT / "environment.yml").read_text().splitlines() if ">=" in line]
     named = {conda.get(item.partition(">=")[0], item.partition(">=")[0]) + item[item.index(">=") :] for item in listed}
-    assert named == wanted
-    project = tomllib.loads((ROOT / "pyproject.toml").read_text())
-    assert project["tool"]["setuptools"]["dynamic"]["dependencies"] == {"file": ["requirements.txt"]}
+    assert named == set(requirements())

@@ -7,13 +7,14 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import nbformat
+from cells import MAGIC, dotted, is_folded, names_of, python_of, statements
 from nbformat import NotebookNode
 
 MIMES = {"text/plain", "text/html", "text/markdown", "text/latex", "image/png"}
-HEADER = ("You will be able to", "You need", "Time", "Papers", "Rooms")
+HEADER = ("You will be able to", "You need", "Time", "Papers", "Modules")
 CLOSING = ("Summary", "Exercises", "Onward")
 WORDS_PER_LINE = 4
-MAGIC = re.compile(r"^\s*[%!]")
+MOST_STATEMENTS = 250
 FENCE = re.compile(r"^```.*?^```[ ]*$", re.DOTALL | re.MULTILINE)
 DISPLAY = re.compile(r"\$\$(.*?)\$\$", re.DOTALL)
 OTHER_DISPLAY = re.compile(r"\\\[|\\begin\{(?:equation|align)\*?\}")
@@ -67,11 +68,6 @@ def lines_of(source: str) -> list[str]:
     return [line for line in source.splitlines() if line.strip()]
 
 
-def python_of(cell: NotebookNode) -> str:
-    """Return a code cell's text without its magics."""
-    return "\n".join("pass" if MAGIC.match(line) else line for line in cell.source.splitlines())
-
-
 def headings(source: str) -> list[tuple[int, str]]:
     """Return level and text of each heading of a markdown cell."""
     return [(len(m[1]), m[2]) for m in re.finditer(r"^(#{1,6}) +(.*?)\s*$", FENCE.sub("", source), re.MULTILINE)]
@@ -123,8 +119,9 @@ def equation_problems(notebook: NotebookNode, number: str) -> list[str]:
     found += [f"display mathematics outside $$: {m}" for m in OTHER_DISPLAY.findall(outside)]
     found += [f"tag {tag} outside a displayed equation" for tag in TAG.findall(outside)]
     tags = TAG.findall(text)
-    form = re.compile(rf"{int(number)}\.\d+[a-z]?( def)?")
-    found += [f"tag {tag}: expected {int(number)}.n or {int(number)}.n def" for tag in tags if not form.fullmatch(tag)]
+    number = number.lstrip("0") or "0"
+    form = re.compile(rf"{number}\.\d+[a-z]?( def)?")
+    found += [f"tag {tag}: expected {number}.n or {number}.n def" for tag in tags if not form.fullmatch(tag)]
     numbers = [tag.removesuffix(" def") for tag in tags]
     return found + [f"tag {tag} is used twice" for tag in sorted({t for t in numbers if numbers.count(t) > 1})]
 
@@ -143,17 +140,54 @@ def verification_problems(notebook: NotebookNode) -> list[str]:
 
 
 def size_problems(notebook: NotebookNode) -> list[str]:
-    """Cells are short: median 6 lines, cap 20 (25 for one that derives a function), 8 for the set-up."""
-    lengths = [len(lines_of(cell.source)) for cell in code_cells(notebook)]
+    """Cells are short, counted in statements: median 6, cap 20 (25 for one that derives a function), set-up 8, all 250.
+
+    The 250 are what a reader has to read: folded cells do not count towards them.
+    """
+    cells = code_cells(notebook)
+    lengths = [statements(cell) for cell in cells]
     if not lengths:
         return ["has no code"]
-    found = [f"the set-up cell has {lengths[0]} lines, over 8"] if lengths[0] > 8 else []
+    found = [f"the set-up cell has {lengths[0]} statements, over 8"] if lengths[0] > 8 else []
     if statistics.median(lengths) > 6:
-        found.append(f"the median cell has {statistics.median(lengths)} lines, over 6")
-    long = [cell for cell in code_cells(notebook) if len(lines_of(cell.source)) > 20]
-    derivation = [cell for cell in long if len(lines_of(cell.source)) <= 25 and re.search(r"^def ", cell.source, re.M)]
-    excused = derivation[:1]
-    return found + [f"cell {cell.id} has {len(lines_of(cell.source))} lines" for cell in long if cell not in excused]
+        found.append(f"the median cell has {statistics.median(lengths)} statements, over 6")
+    unfolded = sum(length for cell, length in zip(cells, lengths, strict=True) if not is_folded(cell))
+    found += [f"has {unfolded} unfolded statements, over {MOST_STATEMENTS}"] if unfolded > MOST_STATEMENTS else []
+    long = [(cell, length) for cell, length in zip(cells, lengths, strict=True) if length > 20]
+    derivations = [cell for cell, length in long if length <= 25 and re.search(r"^def ", cell.source, re.M)]
+    return found + [f"cell {cell.id} has {n} statements" for cell, n in long if cell not in derivations[:1]]
+
+
+def folding_problems(notebook: NotebookNode) -> list[str]:
+    """Nothing is folded that a reader needs.
+
+    No unfolded cell may use a name that a folded one made, no Read may speak of it, and no function of the library may
+    have its first use there.
+    """
+    found, made, library, seen = [], {}, {}, set()
+    for at, cell in enumerate(notebook.cells):
+        if cell.cell_type != "code":
+            continue
+        use = names_of(cell)
+        library |= use.imports
+        used = {library[name] for name in use.needs | use.inside if name in library} | dotted(cell, library)
+        if is_folded(cell):
+            found += [f"folded cell {cell.id} brings {name} for the first time" for name in sorted(used - seen)]
+            after = next((c.source for c in notebook.cells[at + 1 :] if c.source.strip()), "")
+            if after.lstrip().startswith("**Read.") and speaks_of(after, use.makes | use.inside):
+                found.append(f"folded cell {cell.id} is what the next cell speaks of")
+        else:
+            hidden = sorted(name for name in use.needs if is_folded(made.get(name, cell)))
+            found += [f"cell {cell.id} uses {name}, which folded cell {made[name].id} made" for name in hidden]
+            seen |= used
+        made |= dict.fromkeys(use.makes, cell)
+    return found
+
+
+def speaks_of(read: str, names: set[str]) -> bool:
+    """Return whether a Read speaks of the code above it: it quotes one of its names, or says "the code", "the cell"."""
+    quoted = {word for code in re.findall(r"`([^`]+)`", read) for word in re.findall(r"\w+", code)}
+    return bool(quoted & names) or re.search(r"\bthe (?:code|cell|line)\b", read) is not None
 
 
 def prose_words(notebook: NotebookNode) -> int:
