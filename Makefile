@@ -1,7 +1,9 @@
 # The course's commands. Everything happens in .venv, which is made once and remade when the requirements change.
 #   make lab       open the course in JupyterLab        LAB_ARGS="--no-browser --port=9000" is handed on
-#   make test      run the whole test suite
-#   make lint      ruff on code and notebooks
+#   make test      run the test suite: units, every notebook, the browser
+#   make deep      run what takes long: stored figures trained anew, runs killed again and again
+#   make lint      ruff on code and notebooks, mypy on the library
+#   make lesson    store one lesson, try it, photograph its page: make lesson L=09
 #   make notebooks run every notebook and store it in canonical form
 #   make mutants   break the library formula by formula; the tests must notice each time
 #   make bench     measure speed against diffusers, as ratios; nothing else should run meanwhile
@@ -19,7 +21,7 @@ FIRST := $(firstword $(wildcard notebooks/00_*.ipynb) notebooks)
 NEWS := @jupyterlab/apputils-extension:announcements
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: help lab test lint notebooks mutants bench lowest
+.PHONY: help lab test deep lint lesson notebooks mutants bench lowest
 .DEFAULT_GOAL := help
 
 help:
@@ -46,9 +48,16 @@ lab: $(VENV)/.runtime
 test: $(VENV)/.tests
 	$(BIN)/python tools/suite.py
 
+deep: $(VENV)/.tests
+	$(BIN)/python tools/suite.py deep
+
 lint: $(VENV)/.tests
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+lesson: $(VENV)/.tests
+	$(BIN)/python tools/lesson.py $(L)
 
 notebooks: $(VENV)/.tests
 	$(BIN)/python tools/notebooks.py store

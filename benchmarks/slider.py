@@ -18,7 +18,7 @@ from nbformat.v4 import new_code_cell, new_notebook
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT / "tests" / "support"))
 
-import explorers_in_browser as browsing  # noqa: E402
+import browsing  # noqa: E402
 from canonical import METADATA  # noqa: E402
 from conftest import find_chromium  # noqa: E402  (puts tools/ on the path)
 

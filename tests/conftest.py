@@ -2,7 +2,6 @@
 
 import os
 import runpy
-import shutil
 import sys
 from pathlib import Path
 
@@ -15,13 +14,8 @@ os.environ.update(TQDM_DISABLE="1", OMP_NUM_THREADS="1", OPENBLAS_NUM_THREADS="1
 runpy.run_path(str(OFFLINE / "sitecustomize.py"))
 sys.path[:0] = [str(TESTS / "support"), str(TESTS.parent / "tools")]
 
+import binaries  # noqa: E402
 import pytest  # noqa: E402
-
-
-def find_chromium() -> str | None:
-    """Return the path of a Chromium, or None: $CHROMIUM, or the first on the PATH."""
-    names = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
-    return os.environ.get("CHROMIUM") or next(filter(None, map(shutil.which, names)), None)
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:
@@ -29,7 +23,7 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
     if not item.get_closest_marker("browser"):
         return
     item.user_properties.append(("browser", item.name))
-    if not find_chromium():
+    if not binaries.chromium():
         give_up = pytest.fail if os.environ.get("CI") == "true" else pytest.skip
         give_up("no Chromium found: install it or set CHROMIUM to its path")
 
@@ -37,7 +31,7 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
 @pytest.fixture(scope="session")
 def chromium() -> str:
     """The path of the browser's binary."""
-    return find_chromium() or pytest.skip("no Chromium found: install it or set CHROMIUM to its path")
+    return binaries.chromium() or pytest.skip("no Chromium found: install it or set CHROMIUM to its path")
 
 
 @pytest.fixture

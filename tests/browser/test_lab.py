@@ -3,8 +3,9 @@
 import io
 from pathlib import Path
 
-import explorers_in_browser as browsing
+import browsing
 import numpy as np
+import pages
 import pytest
 from canonical import canonical, text_of
 from kernels import run
@@ -127,15 +128,15 @@ def test_every_control_moves_its_picture_after_a_run(page, lab, lesson, files, r
 
 @each_lesson
 def test_exported_page_needs_no_kernel_and_no_network(browser, lesson, tmp_path, record_count):
-    record_count("controls moved in exported pages", moved_in_page(browser, browsing.export(lesson, tmp_path)))
+    record_count("controls moved in exported pages", moved_in_page(browser, pages.export(lesson, tmp_path)))
 
 
 def test_exported_page_greys_the_live_controls(browser, small, tmp_path):
-    assert moved_in_page(browser, browsing.export(small, tmp_path)) == 2  # of four
+    assert moved_in_page(browser, pages.export(small, tmp_path)) == 2  # of four
 
 
 def test_exported_page_shows_the_figure_of_its_values(page, small, tmp_path):
-    page.goto(browsing.export(small, tmp_path).as_uri())
+    page.goto(pages.export(small, tmp_path).as_uri())
     figure = page.locator("figure.diffusion-explorer")
     figure.get_by_role("slider", name="time t").press("ArrowRight")
     figure.get_by_role("combobox", name="name").press("ArrowDown")

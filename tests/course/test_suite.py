@@ -2,6 +2,7 @@
 
 import xml.etree.ElementTree as ET
 
+import course
 import pytest
 import suite
 
@@ -33,10 +34,10 @@ def test_summary_counts_everything():
     assert suite.summary(found, {"tests": 1, "nbval": 0, "browser": 0}) == [
         "notebooks compared: 2",
         "cells compared: 3",
-        "slowest notebook: 2 s (09.ipynb)",
         "controls swept: 7",
         "equations verified: 3",
-        "browser tests: 2 passed",
+        "worker-seconds: 2 (tests 0, nbval 2, browser 0)",
+        "stage tests: 1 SKIPPED: no data",
         "stage tests ended with pytest's exit code 1",
         "7 passed, 2 failed, 1 skipped",
     ]
@@ -44,19 +45,42 @@ def test_summary_counts_everything():
 
 def test_a_missing_browser_is_said():
     found = {"tests": cases(UNITS), "nbval": cases(NBVAL), "browser": cases(SKIPPED)}
-    assert "browser tests: 0 passed, 1 SKIPPED: no Chromium found" in suite.summary(found, {})
+    assert "stage browser: 1 SKIPPED: no Chromium found" in suite.summary(found, {})
     found["browser"] = cases(SKIPPED.replace("skipped", "error")) + cases(RAN)  # as under CI=true
-    assert "browser tests: 2 passed, 1 FAILED" in suite.summary(found, {})
+    assert suite.summary(found, {})[-1] == "7 passed, 3 failed, 1 skipped"
+
+
+SHARED = """<testsuites>
+<testcase classname="notebooks.09_forward_process.ipynb" name="Cell 0" time="40"/>
+<testcase classname="tests.browser.test_lab" name="test_it[09_forward_process]" time="30"/>
+<testcase classname="tests.lessons.test_lesson_forward_process" name="test_it" time="50.4"/>
+<testcase classname="tests.lessons.test_lesson_ddpm" name="test_it" time="7"/>
+<testcase classname="tests.course.test_notebooks" name="test_it[13_ddpm-2]" time="1"/>
+<testcase classname="tests.test_samplers" name="test_it" time="99"/></testsuites>"""
+
+
+def test_each_lessons_share_is_shown_and_marked_where_it_is_over():
+    nine, thirteen = course.find("9"), course.find("13")
+    found = {stage: [] for stage in suite.STAGES}
+    for case in cases(SHARED):
+        stage = {"notebooks": "nbval", "browser": "browser"}.get(case.get("classname").split(".")[-2], "tests")
+        found["nbval" if case.get("classname").startswith("notebooks") else stage].append(case)
+    assert suite.shares(found, [nine, thirteen])[1:] == [
+        "  09: 120 (40, 30, 50) of 100  OVER",
+        "  13: 8 (0, 0, 8) of 150",
+    ]
 
 
 def test_a_stage_without_tests_fails_and_is_said(monkeypatch, tmp_path, capsys):
-    results = {"tests": (0, cases(UNITS)), "nbval": (5, []), "browser": (0, cases(RAN))}
+    results = {"tests": (0, cases(UNITS)), "nbval": (5, []), "browser": (0, cases(RAN)), "deep": (0, cases(RAN))}
     monkeypatch.setattr(suite, "BUILD", tmp_path)
     monkeypatch.setattr(suite, "run_stage", lambda name, home: results[name])
-    assert suite.main() == 1
+    assert suite.main([]) == 1
     assert "stage nbval ended with pytest's exit code 5" in capsys.readouterr().out
     results["nbval"] = (0, cases(NBVAL))
-    assert suite.main() == 0
+    assert suite.main([]) == 0
+    assert suite.main(["deep"]) == 0
+    assert capsys.readouterr().out.splitlines()[-1] == "2 passed, 0 failed, 0 skipped"
 
 
 @pytest.mark.parametrize(("body", "code", "outcome"), [("assert 1", 0, "passed"), ("assert not 1", 1, "failed")])

@@ -7,19 +7,20 @@ import subprocess
 import sys
 import time
 import urllib.request
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
+import course
 import nbformat
-from nbconvert import HTMLExporter
 from playwright.sync_api import Browser, Locator, Page, sync_playwright
 
 FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking"]
 FLAGS += ["--disable-component-update", "--disable-sync"]
 VIEW = {"width": 1200, "height": 2400}  # tall: JupyterLab takes cells that are off the screen out of the page
 SECOND = 1000  # of milliseconds, playwright's unit
+SCROLLER = ".jp-NotebookPanel:not(.lm-mod-hidden) .jp-WindowedPanel-outer"  # what scrolls in an open notebook
 
 
 class Lab(NamedTuple):
@@ -182,6 +183,49 @@ def show_cell(page: Page, number: int) -> Locator:
     return page.locator(".jp-Notebook .jp-Cell.jp-mod-active")
 
 
+def run_cells(page: Page, numbers: Iterable[int]) -> None:
+    """Run some cells of the open notebook, one after the other, and wait for each."""
+    for number in numbers:
+        show_cell(page, number)
+        page.evaluate("async () => await window.jupyterapp.commands.execute('notebook:run-cell')")
+
+
+def wide_cells(page: Page) -> list[str]:
+    """Return the first line of each code cell of the open notebook that scrolls sideways, and by how many pixels."""
+    return page.evaluate(
+        """async () => {
+            const notebook = window.jupyterapp.shell.currentWidget.content, wide = [];
+            const frame = () => new Promise(done => requestAnimationFrame(() => requestAnimationFrame(done)));
+            for (const [number, cell] of notebook.widgets.entries()) {
+                if (cell.model.type !== 'code') continue;
+                await notebook.scrollToItem(number, 'start');
+                await frame();
+                const scroller = cell.node.querySelector('.cm-scroller');
+                const over = scroller ? scroller.scrollWidth - scroller.clientWidth : 0;
+                if (over > 0) wide.push(`${over} pixels: ${cell.model.sharedModel.getSource().split('\\n')[0]}`);
+            }
+            return wide; }"""
+    )
+
+
+def screens(page: Page, scroller: str, stem: Path) -> list[Path]:
+    """Photograph a page screen by screen, from top to bottom of what scrolls in it, and return the files."""
+    shots: list[Path] = []
+    height = page.viewport_size["height"] - 100
+    at = -1
+    while (
+        place := page.evaluate(
+            "([s, y]) => { const e = document.querySelector(s); e.scrollTop = y; return e.scrollTop; }",
+            [scroller, len(shots) * height],
+        )
+    ) > at:
+        page.wait_for_timeout(SECOND // 2)
+        shots.append(stem.with_name(f"{stem.name}_{len(shots):02d}.png"))
+        page.screenshot(path=shots[-1])
+        at = place
+    return shots
+
+
 def explorer_cells(notebook: Path) -> list[int]:
     """Return the numbers of the cells whose stored output is an explorer."""
     cells = nbformat.read(notebook, as_version=4).cells
@@ -190,16 +234,8 @@ def explorer_cells(notebook: Path) -> list[int]:
 
 def lessons_with_explorers() -> list[Path]:
     """Return the lessons that show an explorer."""
-    lessons = sorted((Path(__file__).parents[2] / "notebooks").glob("*.ipynb"))
+    lessons = [course.NOTEBOOKS / lesson.notebook for lesson in course.written()]
     return [lesson for lesson in lessons if explorer_cells(lesson)]
-
-
-def export(notebook: Path, folder: Path) -> Path:
-    """Write a notebook as one HTML file that asks nothing of any server, and return its path."""
-    exporter = HTMLExporter(require_js_url="", mathjax_url="", mermaid_js_url="", jquery_url="")
-    target = folder / f"{notebook.stem}.html"
-    target.write_text(exporter.from_filename(str(notebook))[0], encoding="utf-8")
-    return target
 
 
 def wait_until_drawn(figure: Locator) -> None:
