@@ -28,12 +28,6 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
         give_up("no Chromium found: install it or set CHROMIUM to its path")
 
 
-@pytest.fixture(scope="session")
-def chromium() -> str:
-    """The path of the browser's binary."""
-    return binaries.chromium() or pytest.skip("no Chromium found: install it or set CHROMIUM to its path")
-
-
 @pytest.fixture
 def record_count(record_property):
     """`record_count("controls swept", 3)` adds 3 to the number of that name that `make test` prints."""

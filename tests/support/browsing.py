@@ -18,7 +18,8 @@ from playwright.sync_api import Browser, Locator, Page, sync_playwright
 
 FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking"]
 FLAGS += ["--disable-component-update", "--disable-sync"]
-VIEW = {"width": 1200, "height": 2400}  # tall: JupyterLab takes cells that are off the screen out of the page
+VIEW = {"width": 1280, "height": 2400}  # tall: JupyterLab takes cells that are off the screen out of the page
+NARROW = 823  # pixels that JupyterLab, its file list open, leaves to a lesson's text in a window 1280 wide
 SECOND = 1000  # of milliseconds, playwright's unit
 SCROLLER = ".jp-NotebookPanel:not(.lm-mod-hidden) .jp-WindowedPanel-outer"  # what scrolls in an open notebook
 
@@ -287,3 +288,33 @@ def move(control: Locator, picture: Path) -> None:
     back, on = ("ArrowUp", "ArrowDown") if form == "select" else ("ArrowLeft", "ArrowRight")
     control.focus()
     control.press(back if control.evaluate(at_end) else on)
+
+
+def move_all(figure: Locator, files: Path | None) -> int:
+    """Move every control that can be used; return how many; AssertionError where the picture stays."""
+    wait_until_drawn(figure)
+    usable = controls(figure)
+    for control in usable:
+        label = control.get_attribute("aria-label")
+        act = lambda control=control: move(control, files and files / "good.png")  # noqa: E731
+        assert change_after(figure, act), label
+    return len(usable)
+
+
+def moved_in_page(browser: Browser, path: Path) -> int:
+    """Move every control of an exported page, opened from the disk without a network; return how many moved."""
+    context = browser.new_context(viewport=VIEW, offline=True)
+    page, asked, broken = context.new_page(), [], []
+    page.on("request", lambda request: asked.append(request.url))
+    page.on("requestfailed", lambda request: broken.append(request.url))
+    page.on("pageerror", lambda error: broken.append(str(error)))
+    page.goto(path.as_uri())
+    figures = page.locator("figure.diffusion-explorer")
+    moved = sum(move_all(figures.nth(k), None) for k in range(figures.count()))
+    for figure in figures.all():
+        greyed = figure.locator("[data-control]:disabled").count()
+        assert figure.get_by_text("needs a running kernel").count() == bool(greyed)
+    context.close()
+    assert not broken, broken
+    assert not [url for url in asked if url.split(":")[0] not in ("file", "data", "blob")], asked
+    return moved

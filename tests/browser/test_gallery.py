@@ -1,0 +1,87 @@
+"""Every explorer of the course, live: one notebook made from the registry, each control of it moved."""
+
+import inspect
+import re
+
+import browsing
+import course
+import nbformat
+import pytest
+from nbformat.v4 import new_code_cell, new_notebook
+
+from diffusion_lib.teaching.registry import explorers, lesson_of
+
+pytestmark = pytest.mark.browser
+DTYPE = re.compile(r"^torch\.set_default_dtype\((torch\.\w+)\)", re.MULTILINE)
+SHORT = {"samples": 300}  # arguments that make an explorer quick to make, by their names
+BY_LESSON: dict[str, list] = {}
+for factory in explorers():
+    BY_LESSON.setdefault(lesson_of(factory), []).append(factory)
+
+
+def default_dtype(stem: str) -> str:
+    """Return the default dtype that a lesson's set-up cell chooses, or PyTorch's own."""
+    notebook = nbformat.read(course.NOTEBOOKS / course.find(stem).notebook, as_version=4)
+    code = "\n".join(cell.source for cell in notebook.cells if cell.cell_type == "code")
+    found = DTYPE.search(code)
+    return found[1] if found else "torch.float32"
+
+
+def call_of(factory) -> str:
+    """Return the source of a cell that shows an explorer as its lesson does, with short arguments."""
+    short = ", ".join(f"{name}={SHORT[name]}" for name in inspect.signature(factory).parameters if name in SHORT)
+    stem = lesson_of(factory)
+    lines = ["import torch", f"from diffusion_lib.lessons.{stem} import explorers"]
+    return "\n".join(
+        [*lines, f"torch.set_default_dtype({default_dtype(stem)})", f"explorers.{factory.__name__}({short})"]
+    )
+
+
+@pytest.fixture(scope="module")
+def gallery(tmp_path_factory):
+    """The notebook of all explorers, and which of its cells belong to which lesson."""
+    cells, numbers = [], {}
+    for stem, factories in BY_LESSON.items():
+        numbers[stem] = range(len(cells), len(cells) + len(factories))
+        cells += [new_code_cell(call_of(factory), id=f"{stem}-{factory.__name__}") for factory in factories]
+    path = tmp_path_factory.mktemp("gallery") / "gallery.ipynb"
+    nbformat.write(new_notebook(cells=cells), path)
+    return path, numbers
+
+
+@pytest.fixture(scope="module")
+def opened(browser, lab, gallery):
+    """The gallery, open in JupyterLab, nothing run."""
+    context = browser.new_context(viewport=browsing.VIEW)
+    page, problems = context.new_page(), []
+    page.on("pageerror", lambda error: problems.append(str(error)))
+    browsing.open_notebook(page, lab, browsing.place(lab, gallery[0]))
+    yield page
+    context.close()
+    assert not problems, problems
+
+
+def notebook_of(stem: str) -> str:
+    return course.find(stem).notebook.removesuffix(".ipynb")
+
+
+@pytest.mark.parametrize("stem", BY_LESSON, ids=notebook_of)
+def test_every_control_of_a_lessons_explorers_moves(opened, gallery, stem, files, record_count):
+    numbers = gallery[1][stem]
+    browsing.run_cells(opened, numbers)
+    assert browsing.errors(opened) == []
+    for number in numbers:
+        figure = browsing.show_cell(opened, number).locator("figure.diffusion-explorer")
+        record_count("controls moved in JupyterLab", browsing.move_all(figure, files))
+    assert browsing.errors(opened) == []
+
+
+def test_the_gallery_holds_every_explorer_of_every_stored_lesson():
+    """What a lesson shows is in the registry: the stored pages have no explorer that the gallery lacks."""
+    shown = {stem: len(factories) for stem, factories in BY_LESSON.items()}
+    for lesson in course.written():
+        notebook = nbformat.read(course.NOTEBOOKS / lesson.notebook, as_version=4)
+        code = "\n".join(cell.source for cell in notebook.cells if cell.cell_type == "code")
+        called = set(re.findall(r"^explorers\.(\w+)\(", code, re.MULTILINE))
+        assert called == {factory.__name__ for factory in BY_LESSON.get(lesson.stem, [])}, lesson.stem
+        assert shown.get(lesson.stem, 0) == len(called)
