@@ -18,13 +18,11 @@ from diffusion_lib.arguments import (
     require_time,
 )
 from diffusion_lib.gaussians import kl_normal, log_normal
-from diffusion_lib.process import EPS, Parameterization, Prediction, posterior_coefficients, q_sample
+from diffusion_lib.process import EPS, Denoiser, Parameterization, posterior_coefficients, q_sample
 from diffusion_lib.schedules import Schedule
 
 # How much the squared error of x_0 counts at each time: (schedule, t (B,)) -> (B,)
 Weighting = Callable[[Schedule, Tensor], Tensor]
-# Anything that looks at x_t (B, *D) and t (B,) and guesses x_0 and eps
-Denoise = Callable[[Tensor, Tensor], Prediction]
 
 
 def denoising_loss(
@@ -137,7 +135,7 @@ def prior_term(schedule: Schedule, x0: Tensor) -> Tensor:
 
 
 def denoising_term(
-    schedule: Schedule, denoise: Denoise, x0: Tensor, t: int | Tensor, eps: Tensor, variance: str = "posterior"
+    schedule: Schedule, denoise: Denoiser, x0: Tensor, t: int | Tensor, eps: Tensor, variance: str = "posterior"
 ) -> Tensor:
     """Return L_{t-1} = KL(q(x_{t-1} | x_t, x_0) || p(x_{t-1} | x_t)) at the x_t that eps makes (Ho et al. 2020, eq. 5).
 
@@ -158,7 +156,7 @@ def denoising_term(
 
 def decoder_term(
     schedule: Schedule,
-    denoise: Denoise,
+    denoise: Denoiser,
     x0: Tensor,
     eps: Tensor,
     levels: int | None = None,
@@ -207,7 +205,7 @@ def decoder_log_prob(x0: Tensor, mean: Tensor, variance: float, levels: int | No
 @torch.no_grad()
 def variational_bound(
     schedule: Schedule,
-    denoise: Denoise,
+    denoise: Denoiser,
     x0: Tensor,
     generator: torch.Generator,
     *,
@@ -246,7 +244,7 @@ def _rows(value: Tensor) -> Tensor:
     return _double(value).reshape(len(value), math.prod(value.shape[1:]))  # (B, D)
 
 
-def _guess(schedule: Schedule, denoise: Denoise, x0: Tensor, times: Tensor, eps: Tensor) -> Tensor:
+def _guess(schedule: Schedule, denoise: Denoiser, x0: Tensor, times: Tensor, eps: Tensor) -> Tensor:
     return require_alike("x0 of the denoiser", denoise(q_sample(schedule, x0, times, eps), times).x0, "x0", x0)
 
 
