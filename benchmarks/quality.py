@@ -160,7 +160,7 @@ def samples(network: Network, scale: float, seed: int, bf16: bool) -> tuple[Tens
         denoise = denoisers[0] if scale == 1 else Guided(*denoisers, scale)
         noise = torch.randn(len(asked), 1, 32, 32, generator=generator).to(DEVICE)
         with torch.autocast(DEVICE.type, torch.bfloat16, enabled=bf16):
-            drawn = final(ddim(Clipped(schedule, denoise), schedule, noise, uniform_steps(schedule, DDIM_STEPS)))
+            drawn = final(ddim(Clipped(denoise), schedule, noise, uniform_steps(schedule, DDIM_STEPS)))
         parts.append(images.crop(drawn, 28).clamp(-1, 1).cpu())
     return torch.cat(parts), labels
 

@@ -315,7 +315,7 @@ def sampled(network: pretrained.Pretrained, steps: int = 25, scale: float = 1.0,
     labels = torch.arange(10).repeat(8)  # (80,) a row of all ten, eight times
     noise = torch.randn(80, config.channels, config.image_size, config.image_size, generator=seeded(seed))
     require_count("steps", steps, 2, schedule.T)
-    denoise = Clipped(schedule, network.denoiser(labels, scale))
+    denoise = Clipped(network.denoiser(labels, scale))
     with torch.inference_mode():
         pictures = final(ddim(denoise, schedule, noise, uniform_steps(schedule, steps)))
     return images.crop(pictures, 28) if network.run.get("data") == "mnist" else pictures

@@ -16,8 +16,7 @@ from diffusion_lib.arguments import (
     require_time,
 )
 from diffusion_lib.gaussians import kl_normal, normal_log_prob
-from diffusion_lib.losses import Denoise
-from diffusion_lib.process import posterior_coefficients, q_sample
+from diffusion_lib.process import Denoiser, posterior_coefficients, q_sample
 from diffusion_lib.schedules import Schedule
 
 
@@ -48,7 +47,7 @@ def prior_term(schedule: Schedule, x0: Tensor) -> Tensor:
 
 
 def denoising_term(
-    schedule: Schedule, denoise: Denoise, x0: Tensor, t: int | Tensor, eps: Tensor, variance: str = "posterior"
+    schedule: Schedule, denoise: Denoiser, x0: Tensor, t: int | Tensor, eps: Tensor, variance: str = "posterior"
 ) -> Tensor:
     """Return L_{t-1} = KL(q(x_{t-1} | x_t, x_0) || p(x_{t-1} | x_t)) at the x_t that eps makes (Ho et al. 2020, eq. 5).
 
@@ -69,7 +68,7 @@ def denoising_term(
 
 def decoder_term(
     schedule: Schedule,
-    denoise: Denoise,
+    denoise: Denoiser,
     x0: Tensor,
     eps: Tensor,
     levels: int | None = None,
@@ -118,7 +117,7 @@ def decoder_log_prob(x0: Tensor, mean: Tensor, variance: float, levels: int | No
 @torch.no_grad()
 def variational_bound(
     schedule: Schedule,
-    denoise: Denoise,
+    denoise: Denoiser,
     x0: Tensor,
     generator: torch.Generator,
     *,
@@ -157,7 +156,7 @@ def _rows(value: Tensor) -> Tensor:
     return _double(value).reshape(len(value), math.prod(value.shape[1:]))  # (B, D)
 
 
-def _guess(schedule: Schedule, denoise: Denoise, x0: Tensor, times: Tensor, eps: Tensor) -> Tensor:
+def _guess(schedule: Schedule, denoise: Denoiser, x0: Tensor, times: Tensor, eps: Tensor) -> Tensor:
     return require_alike("x0 of the denoiser", denoise(q_sample(schedule, x0, times, eps), times).x0, "x0", x0)
 
 

@@ -1,30 +1,22 @@
-"""Denoisers look at x_t and guess x_0: exact ones from densities, learned ones from networks, and wrappers."""
+"""Denoisers estimate x_0 from x_t: exact ones from densities, learned ones from networks, and wrappers."""
 
 import math
 from collections.abc import Callable
-from typing import Protocol
 
 import torch
 from torch import Tensor
 
 from diffusion_lib.arguments import require_alike, require_between, require_data, require_time
 from diffusion_lib.densities import Mixture, Points, View
-from diffusion_lib.process import EPS, X0, Parameterization, Prediction
-from diffusion_lib.schedules import Schedule
-
-
-class Denoiser(Protocol):
-    """A function of x_t (B, *D) and integer t (B,) in 1..T; at t = 0 nothing is left to predict."""
-
-    def __call__(self, x_t: Tensor, t: Tensor) -> Prediction: ...
+from diffusion_lib.process import EPS, X0, Denoiser, Parameterization, Prediction, require_schedule, schedule_of
+from diffusion_lib.schedules import Schedule, rates_of
 
 
 class ExactDenoiser:
-    """The best denoiser there is for a known density: the conditional means E[x_0 | x_t] and E[eps | x_t].
+    """The optimal denoiser of a known density: the conditional means E[x_0 | x_t] and E[eps | x_t].
 
     No function of x_t has a smaller mean squared error, so a trained network can only approach it (Karras et al.
-    2022, appendix B.3, for a finite data set). It is computed in float64 whatever the dtype of x_t, and returned in
-    that dtype.
+    2022, appendix B.3, for a finite data set). Computed in float64 whatever the dtype of x_t, returned in that dtype.
     """
 
     def __init__(self, schedule: Schedule, density: Mixture | Points) -> None:
@@ -34,7 +26,7 @@ class ExactDenoiser:
     def __call__(self, x_t: Tensor, t: int | Tensor) -> Prediction:
         """Return E[x_0 | x_t] and E[eps | x_t] = -noise_rate score (Efron 2011, eq. 1.4, Tweedie's formula).
 
-        Args: x_t (B, *D) with as many numbers a point as the density has; t in 1..T, int or (B,). Raises: TypeError,
+        Args: x_t (B, *D) with as many dimensions as the density has; t in 1..T, int or (B,). Raises: TypeError,
         ValueError.
         """
         view, noise_rate = self._view(x_t, t)
@@ -51,9 +43,9 @@ class ExactDenoiser:
     def _view(self, x_t: Tensor, t: int | Tensor) -> tuple[View, Tensor]:
         flat = require_data("x_t", x_t).reshape(len(x_t), -1).to("cpu", torch.float64)  # (B, D)
         if flat.shape[1] != self.density.D:
-            raise ValueError(f"x_t: expected {self.density.D} numbers a point, got shape {tuple(x_t.shape)}")
-        times = require_time("t", t, 1, self.schedule.T, len(flat))
-        signal_rate, noise_rate = self.schedule.rates(times.expand(len(flat)), flat)  # (B, 1) each
+            raise ValueError(f"x_t: expected {self.density.D} dimensions, got shape {tuple(x_t.shape)}")
+        times = require_time("t", t, 1, self.schedule.T, len(flat)).expand(len(flat))
+        signal_rate, noise_rate = rates_of(self.schedule.alpha_bar[times], flat)  # (B, 1) each
         return self.density.view(flat, signal_rate[:, 0], noise_rate[:, 0]), noise_rate
 
 
@@ -70,20 +62,27 @@ class LearnedDenoiser:
     def __call__(self, x_t: Tensor, t: int | Tensor) -> Prediction:
         """Return the network's estimates of x_0 and eps.
 
-        Args: x_t (B, *D); t in 1..T, int or (B,). Raises: TypeError, ValueError."""
-        times = require_time("t", t, 1, self.schedule.T, len(require_data("x_t", x_t))).expand(len(x_t))
+        Args: x_t (B, *D); t in 1..T, int or (B,). Raises: TypeError, ValueError.
+        """
+        require_data("x_t", x_t)
+        times = require_time("t", t, 1, self.schedule.T, len(x_t)).expand(len(x_t))
         output = require_alike("output of the model", self.model(x_t, times.to(x_t.device)), "x_t", x_t)
-        return self.parameterization.solve(self.schedule, x_t, output, times)
+        return self.parameterization.solve_from(*rates_of(self.schedule.alpha_bar[times], x_t), x_t, output)
 
 
 class Clipped:
     """A denoiser whose x_0 is kept in [low, high], with eps recomputed so that x_t = signal_rate x0 + noise_rate eps.
 
-    Pictures live in [-1, 1]; a guess outside cannot be right (Ho et al. 2020, code; "static thresholding" in Saharia
-    et al. 2022).
+    Pixels of images lie in [-1, 1]; an estimate outside cannot be right (Ho et al. 2020, code; "static thresholding"
+    in Saharia et al. 2022).
+
+    Args: denoise, a denoiser that has a `schedule`. Raises: TypeError (none: eps cannot be recomputed), ValueError.
     """
 
-    def __init__(self, schedule: Schedule, denoise: Denoiser, low: float = -1.0, high: float = 1.0) -> None:
+    def __init__(self, denoise: Denoiser, low: float = -1.0, high: float = 1.0) -> None:
+        schedule = schedule_of(denoise)
+        if schedule is None:
+            raise TypeError(f"denoise: expected a denoiser with a schedule, got {type(denoise).__name__} without one")
         self.high = require_between("high", high, -math.inf, math.inf)
         self.low = require_between("low", low, -math.inf, self.high)
         self.schedule = schedule
@@ -91,21 +90,32 @@ class Clipped:
 
     def __call__(self, x_t: Tensor, t: int | Tensor) -> Prediction:
         """Return the clipped x_0 and the eps that goes with it. Args and errors: those of the wrapped denoiser."""
-        return X0.solve(self.schedule, x_t, self.denoise(x_t, t).x0.clamp(self.low, self.high), t)
+        x0 = self.denoise(x_t, t).x0.clamp(self.low, self.high)
+        times = require_time("t", t, 1, self.schedule.T, len(x_t))
+        return X0.solve_from(*rates_of(self.schedule.alpha_bar[times], x_t), x_t, x0)
 
 
 class Guided:
-    """Classifier-free guidance: past the labelled prediction, away from the unlabelled one.
+    """Classifier-free guidance: extrapolates from the unconditional prediction through the conditional one.
 
     eps = eps_unlabelled + scale (eps_labelled - eps_unlabelled), and x_0 likewise (Ho and Salimans 2022, eq. 6, whose w
     is scale - 1): 0 ignores the label, 1 is no guidance. Both are weighted sums with weights that add up to 1, so
     x_t = signal_rate x0 + noise_rate eps still holds.
+
+    Raises: TypeError, ValueError for a bad scale, or for two denoisers of different schedules.
     """
 
     def __init__(self, labelled: Denoiser, unlabelled: Denoiser, scale: float) -> None:
+        if schedule := schedule_of(labelled):
+            require_schedule("unlabelled", unlabelled, schedule)
         self.labelled = labelled
         self.unlabelled = unlabelled
         self.scale = require_between("scale", scale, 0.0, 1e6)  # infinity times a difference of 0 is not a number
+
+    @property
+    def schedule(self) -> Schedule | None:
+        """The schedule of the two denoisers; None if neither has one."""
+        return schedule_of(self.labelled) or schedule_of(self.unlabelled)
 
     def __call__(self, x_t: Tensor, t: int | Tensor) -> Prediction:
         """Return the guided x_0 and eps. Args and errors: those of the wrapped denoisers."""

@@ -12,13 +12,11 @@ from diffusion_lib.arguments import (
     require_positive,
     require_time,
 )
-from diffusion_lib.process import EPS, Parameterization, Prediction, q_sample
+from diffusion_lib.process import EPS, Parameterization, q_sample
 from diffusion_lib.schedules import Schedule
 
 # How much the squared error of x_0 counts at each time: (schedule, t (B,)) -> (B,)
 Weighting = Callable[[Schedule, Tensor], Tensor]
-# Anything that looks at x_t (B, *D) and t (B,) and guesses x_0 and eps
-Denoise = Callable[[Tensor, Tensor], Prediction]
 
 
 def denoising_loss(

@@ -1,9 +1,9 @@
 r"""One process in every paper's letters: what each paper tabulates, and conversions that lose no digits.
 
-A noisy picture is a share of data plus a share of noise. Papers agree on that and on little else: one tabulates
-variances, another amplitudes, a third the ratio of noise to signal; some rescale the picture as well. `Amplitudes` is
-the common ground of all of them, and a `Convention` says how one paper writes it. Tables have T + 1 entries, for
-t = 0..T, as in `Schedule`.
+A noisy image is a weighted sum of data and noise. Papers agree on that and on little else: one tabulates variances,
+another amplitudes, a third the ratio of noise to signal; some rescale the image as well. `Amplitudes` is what all of
+them have in common, and a `Convention` says how one paper writes it. Tables have T + 1 entries, for t = 0..T, as in
+`Schedule`.
 
 Two facts about time itself. The software library diffusers counts timesteps k = t - 1: its ``alphas_cumprod[k]`` is
 alpha_bar of our t = k + 1. And many papers on flow matching put noise at time 0 and data at 1: there tau -> 1 - tau and
@@ -43,8 +43,8 @@ class Convention:
 
     `encode` and `decode` go between the amplitudes and the one table that defines the process in this paper: `letter`
     is its name in LaTeX, `meaning` what it says, `high` the largest value of an entry (the smallest is 0). `letters`
-    computes the table of each of the paper's symbols, by LaTeX name. `state` is the paper's picture, DDPM's x_t times
-    `state_scale`; `output` is what its network returns.
+    computes the table of each of the paper's symbols, by LaTeX name. `state` is the paper's noisy image, DDPM's x_t
+    times `state_scale`; `output` is what its network returns.
     """
 
     name: str
@@ -64,7 +64,7 @@ def convert(values: Tensor, source: Convention, target: Convention) -> Tensor:
     """Return the table that `target` writes for the process that `source` writes as `values`.
 
     Args: values (T+1,), floating point, the entries of `source.letter` for t = 0..T, without noise at t = 0.
-    Returns: (T+1,) float64, the entries of `target.letter`. On DDPM's linear schedule a conversion and its way back
+    Returns: (T+1,) float64, the entries of `target.letter`. On DDPM's linear schedule a conversion and its inverse
     agree below 1e-12 in signal and in noise.
     Raises: TypeError (not floating point); ValueError (another shape, NaN, out of range, noise that does not grow).
     """
@@ -95,7 +95,8 @@ def at(convention: Convention, table: Amplitudes, t: int, s: int) -> dict[str, f
     Args: t in 1..T, s in 0..T. Raises: TypeError, ValueError for another time.
     """
     T = len(table.signal) - 1
-    require_time("t", t, 1, T), require_time("s", s, 0, T)
+    require_time("t", t, 1, T)
+    require_time("s", s, 0, T)
     numbers = {"T": float(T), "e": math.e}
     for letter, values in convention.letters.items():
         for name, time in (("_s", s), ("_{t-1}", t - 1), ("_t", t)):  # _t last: a letter without an index is read at t

@@ -1,4 +1,7 @@
-"""Samplers: where to step next. Each is a generator that asks a denoiser once a step and yields what it reached."""
+"""Samplers: where to step next. Each is a generator that asks a denoiser once a step and yields what it reached.
+
+A sampler with one call a step is a table of `Weights`, one row a step, and one loop walks every such table.
+"""
 
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
@@ -15,8 +18,7 @@ from diffusion_lib.arguments import (
     require_generator,
     require_steps,
 )
-from diffusion_lib.denoisers import Denoiser
-from diffusion_lib.process import Prediction, posterior_coefficients
+from diffusion_lib.process import Denoiser, Prediction, posterior_coefficients, require_schedule
 from diffusion_lib.schedules import Schedule
 
 
@@ -26,6 +28,23 @@ class Step(NamedTuple):
     t: int
     x: Tensor  # (B, *D)
     x0: Tensor  # (B, *D)
+
+
+class Weights(NamedTuple):
+    """The table of a sampler: x_s is the sum of these five, each with its weight; None for what it does not use.
+
+    Each column is (n,) float64, one weight a step.
+    """
+
+    x: Tensor | None = None  # of the state x_t
+    x0: Tensor | None = None  # of the denoiser's estimate of x_0
+    eps: Tensor | None = None  # of its estimate of eps
+    x0_before: Tensor | None = None  # of the estimate of x_0 one step earlier; 0 at the first step
+    noise: Tensor | None = None  # of fresh standard normal noise
+
+
+# From t down to s: (s, t, t once more for every example of the batch (B,)), one a step
+Visits = list[tuple[int, int, Tensor]]
 
 
 def final(trajectory: Iterable[Step]) -> Tensor:
@@ -47,7 +66,8 @@ def ddpm(
 ) -> Iterator[Step]:
     """Ancestral sampling (Ho et al. 2020, Algorithm 2).
 
-    x_s is drawn from q(x_s | x_t, x_0) with the denoiser's x_0 in place of the true one.
+    x_s = c_t x_t + c_0 x_0 + sigma noise: a draw from q(x_s | x_t, x_0) with the denoiser's x_0 in place of the true
+    one, where c_t and c_0 are the `posterior_coefficients`.
 
     ``variance="posterior"`` uses the variance of that posterior (Ho et al. 2020, eq. 7; 0 at s = 0 by itself).
     ``variance="beta"`` is 1 - alpha_bar_t / alpha_bar_s for s > 0 and 0 at s = 0 (Ho et al. 2020, Algorithm 2, line 3).
@@ -55,20 +75,14 @@ def ddpm(
     Args: x (B, *D), the state at steps[0]; steps, times that fall strictly within T..0; generator, for the noise.
     Yields: one Step a pair of times. Raises: TypeError, ValueError, at the call.
     """
-    require_choice("variance", variance, ("posterior", "beta")), require_generator(generator)
-    visits, alpha_bar_s, alpha_bar_t = _visits(schedule, x, steps)
+    require_choice("variance", variance, ("posterior", "beta"))
+    require_generator(generator)
+    visits, alpha_bar_s, alpha_bar_t = _visits(denoise, schedule, x, steps)
     c_t, c_0, posterior_variance = posterior_coefficients(alpha_bar_s, alpha_bar_t)
     # The variance of the forward jump from s to t; at s = 0 the algorithm returns the mean, so none is added there.
     beta = torch.where(alpha_bar_s < 1, (alpha_bar_s - alpha_bar_t) / alpha_bar_s, 0.0)
-    std = (posterior_variance if variance == "posterior" else beta).sqrt()
-    return _ddpm(denoise, x.detach(), visits, _rows(x, c_t, c_0, std), generator)
-
-
-def _ddpm(denoise, x, visits, rows, generator):
-    for (s, _, times), (c_t, c_0, std) in zip(visits, rows, strict=True):
-        x0 = _ask(denoise, x, times).x0
-        x = (c_t * x).add_(x0, alpha=c_0).add_(_noise(x, generator), alpha=std)
-        yield Step(s, x, x0)
+    sigma = (posterior_variance if variance == "posterior" else beta).sqrt()
+    return _walk(denoise, x, visits, Weights(x=c_t, x0=c_0, noise=sigma), generator)
 
 
 def ddim(
@@ -88,22 +102,53 @@ def ddim(
     Args: x (B, *D), the state at steps[0]; steps, times that fall strictly within T..0; eta in [0, 1];
     generator, needed where eta > 0. Yields: one Step a pair of times. Raises: TypeError, ValueError, at the call.
     """
-    if require_between("eta", eta, 0.0, 1.0) > 0:
-        require_generator(generator)
-    visits, alpha_bar_s, alpha_bar_t = _visits(schedule, x, steps)
+    draws = require_generator(generator) if require_between("eta", eta, 0.0, 1.0) > 0 else None
+    visits, alpha_bar_s, alpha_bar_t = _visits(denoise, schedule, x, steps)
     c_t, _, posterior_variance = posterior_coefficients(alpha_bar_s, alpha_bar_t)
+    sigma = eta * posterior_variance.sqrt()
     # 1 - alpha_bar_s - sigma^2, written as a sum: the difference could round to below zero
     direction_variance = (1 - eta**2) * (1 - alpha_bar_s) + eta**2 * c_t**2 * (1 - alpha_bar_t)
-    rows = _rows(x, alpha_bar_s.sqrt(), direction_variance.sqrt(), eta * posterior_variance.sqrt())
-    return _ddim(denoise, x, visits, rows, generator if eta > 0 else None)
+    weights = Weights(x0=alpha_bar_s.sqrt(), eps=direction_variance.sqrt(), noise=sigma if eta > 0 else None)
+    return _walk(denoise, x, visits, weights, draws)
 
 
-def _ddim(denoise, x, visits, rows, generator):
-    for (s, _, times), (c_0, c_eps, sigma) in zip(visits, rows, strict=True):
+def dpmpp_2m(denoise: Denoiser, schedule: Schedule, x: Tensor, steps: Sequence[int] | Tensor) -> Iterator[Step]:
+    """DPM-Solver++(2M) (Lu et al. 2022, DPM-Solver++, Algorithm 2).
+
+    The estimate of x_0 is continued along a straight line through the last two, in lambda, half the log SNR. With
+    h = lambda_s - lambda_t and r = h_before / h: D = (1 + 1/(2r)) x_0 - 1/(2r) x_0_before and
+    x_s = noise_rate_s / noise_rate_t x_t - signal_rate_s (e^-h - 1) D. The first step has no estimate before it and
+    takes D = x_0; the step to t = 0, where lambda is infinite, is taken at first order too.
+
+    Args: x (B, *D), the state at steps[0]; steps, times that fall strictly within T..0; `log_snr_steps` suit it.
+    Yields: one Step a pair of times. Raises: TypeError, ValueError, at the call.
+    """
+    visits, alpha_bar_s, alpha_bar_t = _visits(denoise, schedule, x, steps)
+    h = 0.5 * (torch.logit(alpha_bar_s) - torch.logit(alpha_bar_t))  # infinite for a step to t = 0
+    h_before = torch.cat([torch.full_like(h[:1], torch.inf), h[:-1]])
+    extrapolation = torch.where(h.isfinite(), h / (2 * h_before), 0.0)  # 1 / (2r); 0 is first order
+    c_t = ((1 - alpha_bar_s) / (1 - alpha_bar_t)).sqrt()
+    c_0 = -alpha_bar_s.sqrt() * torch.expm1(-h)
+    return _walk(denoise, x, visits, Weights(x=c_t, x0=c_0 * (1 + extrapolation), x0_before=-c_0 * extrapolation))
+
+
+def _walk(
+    denoise: Denoiser, x: Tensor, visits: Visits, weights: Weights, generator: torch.Generator | None = None
+) -> Iterator[Step]:
+    """Walk a table: at each visit ask the denoiser once, then x_s is the weighted sum of what the table uses."""
+    (first, factors), *others = [(i, column) for i, column in enumerate(weights) if column is not None]
+    # what is added to the first product at each step: n tuples of (which term, its weight)
+    summands = zip(*([(i, weight) for weight in column.tolist()] for i, column in others), strict=True)
+    x = x0_before = x.detach()  # no estimate yet: at the first step its weight is 0
+    for (s, _, times), factor, rest in zip(visits, _factors(x, factors), summands, strict=True):
         x0, eps = _ask(denoise, x, times)
-        x = (c_0 * x0).add_(eps, alpha=c_eps)
+        terms = [x, x0, eps, x0_before]
         if generator is not None:
-            x.add_(_noise(x, generator), alpha=sigma)
+            terms.append(_noise(x, generator))
+        x = factor * terms[first]
+        for i, weight in rest:
+            x.add_(terms[i], alpha=weight)
+        x0_before = x0
         yield Step(s, x, x0)
 
 
@@ -119,54 +164,25 @@ def ddim_invert(denoise: Denoiser, schedule: Schedule, x: Tensor, steps: Sequenc
     Args: x (B, *D), the state at steps[-1]; steps, the falling list that `ddim` takes.
     Yields: one Step a pair of times, t rising. Raises: TypeError, ValueError, at the call.
     """
-    visits, alpha_bar_s, alpha_bar_t = _visits(schedule, x, steps)
-    rows = _rows(x, alpha_bar_s.sqrt(), (1 - alpha_bar_s).sqrt(), alpha_bar_t.sqrt(), (1 - alpha_bar_t).sqrt())
-    return _ddim_invert(denoise, x.detach(), visits[::-1], rows[::-1])
+    visits, alpha_bar_s, alpha_bar_t = _visits(denoise, schedule, x, steps)
+    rates = [alpha_bar_s.sqrt(), (1 - alpha_bar_s).sqrt(), alpha_bar_t.sqrt(), (1 - alpha_bar_t).sqrt()]
+    return _ddim_invert(denoise, x.detach(), visits[::-1], [column.flip(0) for column in rates])
 
 
-def _ddim_invert(denoise, x, visits, rows):
-    for (_, t, times), (a_s, b_s, a_t, b_t) in zip(visits, rows, strict=True):
+def _ddim_invert(denoise: Denoiser, x: Tensor, visits: Visits, rates: list[Tensor]) -> Iterator[Step]:
+    rows = zip(visits, _factors(x, rates[0]), *(column.tolist() for column in rates[1:]), strict=True)
+    for (_, t, times), a_s, b_s, a_t, b_t in rows:
         eps = _ask(denoise, x, times).eps
         x0 = (x - b_s * eps) / a_s
         x = a_t * x0 + b_t * eps
         yield Step(t, x, x0)
 
 
-def dpmpp_2m(denoise: Denoiser, schedule: Schedule, x: Tensor, steps: Sequence[int] | Tensor) -> Iterator[Step]:
-    """DPM-Solver++(2M) (Lu et al. 2022, DPM-Solver++, Algorithm 2).
-
-    The estimate of x_0 is carried on along a straight line through the last two, in lambda, half the log SNR.
-    With h = lambda_s - lambda_t and r = h_before / h: D = (1 + 1/(2r)) x_0 - 1/(2r) x_0_before and
-    x_s = noise_rate_s / noise_rate_t x_t - signal_rate_s (e^-h - 1) D. The first step has no estimate before it and
-    takes D = x_0; the step to t = 0, where lambda is infinite, is taken at first order too.
-
-    Args: x (B, *D), the state at steps[0]; steps, times that fall strictly within T..0; `log_snr_steps` suit it.
-    Yields: one Step a pair of times. Raises: TypeError, ValueError, at the call.
-    """
-    visits, alpha_bar_s, alpha_bar_t = _visits(schedule, x, steps)
-    h = 0.5 * (torch.logit(alpha_bar_s) - torch.logit(alpha_bar_t))  # infinite for a step to t = 0
-    h_before = torch.cat([torch.full_like(h[:1], torch.inf), h[:-1]])
-    extrapolation = torch.where(h.isfinite(), h / (2 * h_before), 0.0)  # 1 / (2r); 0 is first order
-    c_t = ((1 - alpha_bar_s) / (1 - alpha_bar_t)).sqrt()
-    return _dpmpp_2m(denoise, x.detach(), visits, _rows(x, c_t, -alpha_bar_s.sqrt() * torch.expm1(-h), extrapolation))
-
-
-def _dpmpp_2m(denoise, x, visits, rows):
-    before = torch.zeros_like(x)
-    for (s, _, times), (c_t, c_0, extrapolation) in zip(visits, rows, strict=True):
-        x0 = _ask(denoise, x, times).x0
-        x = (c_t * x).add_(torch.lerp(x0, before, -extrapolation), alpha=c_0)
-        before = x0
-        yield Step(s, x, x0)
-
-
 def _visits(
-    schedule: Schedule, x: Tensor, steps: Sequence[int] | Tensor
-) -> tuple[list[tuple[int, int, Tensor]], Tensor, Tensor]:
-    """Check the start and the times; return every visit, and alpha_bar at its s and its t, (n,) float64.
-
-    A visit is (s, t, times): from t down to s, and t once more for every point of the batch, (B,).
-    """
+    denoise: Denoiser, schedule: Schedule, x: Tensor, steps: Sequence[int] | Tensor
+) -> tuple[Visits, Tensor, Tensor]:
+    """Check what every sampler takes; return every visit, and alpha_bar at its s and its t, (n,) float64."""
+    require_schedule("denoise", denoise, schedule)
     require_data("x", x)
     times = require_steps(steps, schedule.T)
     index = torch.tensor(times)
@@ -175,15 +191,15 @@ def _visits(
     return list(zip(times[1:], times, batches, strict=False)), alpha_bar[1:], alpha_bar[:-1]
 
 
-def _rows(x: Tensor, factor: Tensor, *others: Tensor) -> list[tuple]:
-    # One row of coefficients a step. PyTorch multiplies by a tensor of x's dtype in two thirds of the time that a
-    # number takes, so the first is one. Where a tensor would round it to a few digits (bfloat16), it stays a number.
-    factors = factor.to(x.dtype).unbind() if torch.finfo(x.dtype).bits >= 32 else factor.tolist()
-    return list(zip(factors, *(column.tolist() for column in others), strict=True))
+def _factors(x: Tensor, column: Tensor) -> Sequence[Tensor | float]:
+    # PyTorch multiplies by a tensor of x's dtype in two thirds of the time that a number takes, so the first weight of
+    # a step is one. Where a tensor would round it to a few digits (bfloat16), it stays a number.
+    return column.to(x.dtype).unbind() if torch.finfo(x.dtype).bits >= 32 else column.tolist()
 
 
 def _ask(denoise: Denoiser, x: Tensor, times: Tensor) -> Prediction:
-    # Here alone: nothing else on a walk can ask for a gradient. (`no_grad` does the same at twice the price.)
+    # Gradients are disabled only around the denoiser; everything else works on detached tensors. (`no_grad` does the
+    # same at twice the price.)
     with torch.set_grad_enabled(False):
         prediction = denoise(x, times)
     require_alike("x0 of the denoiser", prediction.x0, "x", x)
@@ -192,5 +208,5 @@ def _ask(denoise: Denoiser, x: Tensor, times: Tensor) -> Prediction:
 
 
 def _noise(like: Tensor, generator: torch.Generator) -> Tensor:
-    noise = torch.randn(like.shape, generator=generator, dtype=like.dtype)  # on the CPU: one seed, one picture
+    noise = torch.randn(like.shape, generator=generator, dtype=like.dtype)  # on the CPU: one seed, one image
     return noise.to(like.device)

@@ -54,20 +54,28 @@ class Schedule:
         """(T+1,) natural logarithm of the signal-to-noise ratio; infinite at 0."""
         return self.snr.log()
 
-    def at(self, t: int | Tensor, like: Tensor) -> Tensor:
-        """Return alpha_bar_t for t in 0..T, int or (B,), as float64 (B, 1, ..., 1), to go with `like` (B, *D)."""
-        times = require_time("t", t, 0, self.T, len(like))
-        return self.alpha_bar[times].reshape(-1, *[1] * (like.ndim - 1))  # (B or 1, 1, ..., 1)
-
     def rates(self, t: int | Tensor, like: Tensor) -> tuple[Tensor, Tensor]:
         """Return signal_rate = sqrt(alpha_bar_t) and noise_rate = sqrt(1 - alpha_bar_t) (Ho et al. 2020, eq. 4).
 
         Args: t in 0..T, int or integer (B,); like (B, *D), whose dtype and device the rates take.
         Returns: two tensors (B, 1, ..., 1); (1, 1, ..., 1) for an int. Raises: TypeError, ValueError for a bad t.
         """
-        alpha_bar = self.at(t, like)
-        noise_rate = (1 - alpha_bar).sqrt().to(like)  # rounded last: 1 - alpha_bar is small near t = 0
-        return alpha_bar.sqrt().to(like), noise_rate
+        return rates_of(self.alpha_bar[require_time("t", t, 0, self.T, len(like))], like)
+
+
+def rates_of(alpha_bar: Tensor, like: Tensor) -> tuple[Tensor, Tensor]:
+    """Return signal_rate = sqrt(alpha_bar) and noise_rate = sqrt(1 - alpha_bar), as `Schedule.rates` does.
+
+    Args: alpha_bar () or (B,), float64; like (B, *D). Returns: two tensors (1 or B, 1, ..., 1).
+    """
+    column = per_example(alpha_bar, like)
+    noise_rate = (1 - column).sqrt().to(like)  # rounded last: 1 - alpha_bar is small near t = 0
+    return column.sqrt().to(like), noise_rate
+
+
+def per_example(values: Tensor, like: Tensor) -> Tensor:
+    """Return one value or one an example, () or (B,), as (1 or B, 1, ..., 1): it broadcasts over `like` (B, *D)."""
+    return values.reshape(-1, *[1] * (like.ndim - 1))
 
 
 def _checked_table(alpha_bar: Sequence[float] | Tensor) -> Tensor:
@@ -96,14 +104,16 @@ def from_beta(beta: Sequence[float] | Tensor) -> Schedule:
 def linear(T: int = 1000, start: float = 1e-4, end: float = 0.02) -> Schedule:
     """DDPM's schedule: beta_t rises evenly from `start` at t = 1 to `end` at t = T (Ho et al. 2020, section 4)."""
     require_count("T", T)
-    require_inside("start", start, 0.0, 1.0), require_inside("end", end, 0.0, 1.0)
+    require_inside("start", start, 0.0, 1.0)
+    require_inside("end", end, 0.0, 1.0)
     return from_beta(torch.linspace(start, end, T, dtype=torch.float64))
 
 
 def scaled_linear(T: int = 1000, start: float = 0.00085, end: float = 0.012) -> Schedule:
     """Stable Diffusion's schedule: sqrt(beta_t) rises evenly (Rombach et al. 2022, latent-diffusion code)."""
     require_count("T", T)
-    require_inside("start", start, 0.0, 1.0), require_inside("end", end, 0.0, 1.0)
+    require_inside("start", start, 0.0, 1.0)
+    require_inside("end", end, 0.0, 1.0)
     return from_beta(torch.linspace(start**0.5, end**0.5, T, dtype=torch.float64) ** 2)
 
 

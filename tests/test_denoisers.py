@@ -7,6 +7,7 @@ import pytest
 import torch
 from oracles import LargestTensor, Line, brute_points, draw, names_everything, refusal
 
+from diffusion_lib import denoisers, process, schedules
 from diffusion_lib.denoisers import Clipped, ExactDenoiser, Guided, LearnedDenoiser
 from diffusion_lib.densities import Mixture, Points
 from diffusion_lib.process import EPS, X0, Prediction, V
@@ -116,7 +117,7 @@ def test_x_t_is_recombined_from_the_prediction(name, schedule):
     exact = ExactDenoiser(schedule, DENSITIES[name])
     for denoise in (
         exact,
-        Clipped(schedule, exact, -0.2, 0.3),
+        Clipped(exact, -0.2, 0.3),
         *(LearnedDenoiser(schedule, lambda x, t: torch.tanh(x) + 1e-3 * t[:, None], p) for p in (EPS, X0, V)),
     ):
         x0, eps = denoise(x_t, t)
@@ -159,9 +160,9 @@ def test_times_of_a_batch_are_each_their_own():
 
 @pytest.mark.parametrize("width", [0.0, 0.1])
 def test_pictures_keep_their_shape(width):
-    pictures = draw(5, 1, 3, 4)
-    denoise, x_t = ExactDenoiser(linear(), Points(pictures, width)), draw(2, 1, 3, 4, seed=1)
-    flat = ExactDenoiser(linear(), Points(pictures.flatten(1), width))
+    images = draw(5, 1, 3, 4)
+    denoise, x_t = ExactDenoiser(linear(), Points(images, width)), draw(2, 1, 3, 4, seed=1)
+    flat = ExactDenoiser(linear(), Points(images.flatten(1), width))
     prediction = denoise(x_t, 100)
     assert prediction.x0.shape == prediction.eps.shape == denoise.score(x_t, 100).shape == x_t.shape
     assert denoise.log_density(x_t, 100).shape == (2,)
@@ -169,7 +170,7 @@ def test_pictures_keep_their_shape(width):
 
 
 def test_memory_is_bounded_for_all_digits_at_batch_64():
-    """1,797 pictures of 16x16 at batch 64: no tensor is larger than the data set (235 MB if written as (B, N, D))."""
+    """1,797 images of 16x16 at batch 64: no tensor is larger than the data set (235 MB if written as (B, N, D))."""
     denoise = ExactDenoiser(linear(), Points(draw(1797, 1, 16, 16)))
     with LargestTensor() as largest:
         denoise(draw(64, 1, 16, 16, seed=1, dtype=torch.float32), torch.full((64,), 500))
@@ -221,25 +222,42 @@ def test_gradients_reach_the_network():
 def test_clipped_keeps_x0_inside_and_leaves_what_is_inside():
     schedule, x_t = linear(), 3 * draw(50, 2)
     inner = LearnedDenoiser(schedule, lambda x, t: x, X0)
-    clipped = Clipped(schedule, inner)(x_t, 300)
+    clipped = Clipped(inner)(x_t, 300)
     assert torch.equal(clipped.x0, x_t.clamp(-1, 1))
     inside = (x_t.abs() <= 1).all(1)
     assert bool(inside.any()) and not bool(inside.all())
     torch.testing.assert_close(clipped.eps[inside], inner(x_t, 300).eps[inside], rtol=1e-12, atol=1e-12)
     outside = x_t.abs() > 1
     assert float((clipped.eps - inner(x_t, 300).eps)[outside].abs().min()) > 1e-6  # eps moves where x0 was cut
-    narrow = Clipped(schedule, inner, -0.25, 0.5)(x_t, 300).x0
+    narrow = Clipped(inner, -0.25, 0.5)(x_t, 300).x0
     assert (float(narrow.min()), float(narrow.max())) == (-0.25, 0.5)
 
 
+def test_clipped_has_the_schedule_of_what_it_wraps_and_needs_one():
+    inner = ExactDenoiser(cosine(), PLANE)
+    assert Clipped(inner).schedule is inner.schedule is Clipped(Clipped(inner)).schedule
+    error = refusal(lambda: Clipped(lambda x, t: Prediction(x, x)))
+    assert type(error) is TypeError and names_everything(error, "denoise", "function"), error
+
+
 # Mistakes
+class Bare:
+    """A denoiser with a schedule and without any check."""
+
+    schedule = linear(10)
+
+    def __call__(self, x_t, t):
+        return Prediction(x_t, x_t)
+
+
 GOOD = draw(4, 2)
 KINDS = {
     "mixture": ExactDenoiser(linear(10), PLANE),
     "points": ExactDenoiser(linear(10), Points(draw(5, 2))),
     "learned": LearnedDenoiser(linear(10), lambda x, t: x),
-    "clipped": Clipped(linear(10), ExactDenoiser(linear(10), PLANE)),
-    "clipped bare": Clipped(linear(10), lambda x, t: Prediction(x, x)),
+    "clipped": Clipped(ExactDenoiser(linear(10), PLANE)),
+    "clipped bare": Clipped(Bare()),
+    "guided": Guided(ExactDenoiser(linear(10), PLANE), ExactDenoiser(linear(10), PLANE), 2.0),
     "score": ExactDenoiser(linear(10), PLANE).score,
     "log_density": ExactDenoiser(linear(10), PLANE).log_density,
 }
@@ -314,7 +332,7 @@ def test_a_network_that_answers_in_another_form_is_refused(answer, came):
     ],
 )
 def test_bad_limits_are_refused(low, high, name, came):
-    error = refusal(lambda: Clipped(linear(10), KINDS["mixture"], low, high))
+    error = refusal(lambda: Clipped(KINDS["mixture"], low, high))
     assert names_everything(error, name, came), error
 
 
@@ -380,3 +398,31 @@ def test_guided_gaussians_are_a_gaussian_whose_precision_is_the_weighted_sum():
 def test_bad_scales_are_refused(scale, came):
     error = refusal(lambda: Guided(KINDS["mixture"], KINDS["points"], scale))
     assert names_everything(error, "scale", came), error
+
+
+def test_guided_has_the_schedule_of_what_it_wraps():
+    known, plain = ExactDenoiser(cosine(), PLANE), lambda x, t: Prediction(x, x)
+    assert Guided(known, ExactDenoiser(cosine(), CENTRE), 2.0).schedule is known.schedule  # equal tables
+    assert Guided(known, plain, 2.0).schedule is Guided(plain, known, 2.0).schedule is known.schedule
+    assert Guided(plain, plain, 2.0).schedule is None
+
+
+@pytest.mark.parametrize("wrap", [lambda denoise: denoise, Clipped], ids=["bare", "clipped"])
+def test_guidance_between_two_schedules_is_refused(wrap):
+    error = refusal(lambda: Guided(wrap(KINDS["mixture"]), wrap(ExactDenoiser(cosine(10), PLANE)), 2.0))
+    assert type(error) is ValueError
+    assert names_everything(error, "unlabelled", str(float(cosine(10).alpha_bar[1]))), error
+
+
+@pytest.mark.parametrize(
+    ("kind", "times", "data"), [("mixture", 1, 1), ("learned", 1, 1), ("clipped", 2, 1), ("guided", 2, 2)]
+)
+def test_each_denoiser_checks_its_arguments_once(kind, times, data, monkeypatch):
+    """Once each: a wrapper and what it wraps; the output of a network is the network's argument to nothing else."""
+    calls = []
+    for module in (denoisers, process, schedules):
+        for check in {"require_data", "require_time"} & set(vars(module)):
+            function = getattr(module, check)
+            monkeypatch.setattr(module, check, lambda *args, f=function: calls.append(f.__name__) or f(*args))
+    KINDS[kind](GOOD, 3)
+    assert (calls.count("require_time"), calls.count("require_data")) == (times, data)

@@ -7,7 +7,19 @@ import pytest
 import torch
 from oracles import bayes, draw, names_everything, refusal, seeded
 
-from diffusion_lib.process import EPS, X0, Prediction, V, posterior_coefficients, q_posterior, q_sample, q_step
+from diffusion_lib import process, schedules
+from diffusion_lib.process import (
+    EPS,
+    X0,
+    Prediction,
+    V,
+    posterior_coefficients,
+    q_posterior,
+    q_sample,
+    q_step,
+    require_schedule,
+    schedule_of,
+)
 from diffusion_lib.schedules import Schedule, cosine, linear, su
 
 COARSE = Schedule(torch.tensor([1.0, 0.9, 0.7, 0.45, 0.2, 0.06]))
@@ -67,6 +79,17 @@ def test_jump_written_out():
     assert torch.allclose(
         q_sample(schedule, torch.tensor([[10.0, -5.0]]), 1, torch.tensor([[1.0, 2.0]])), torch.tensor([[6.8, -1.4]])
     )
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("name", SCHEDULES)
+def test_the_jump_to_time_zero_is_x0_itself(name, dtype):
+    """alpha_bar[0] = 1: no noise, to the last bit, for all times at once or for one example of a batch."""
+    schedule, x0, eps = SCHEDULES[name], draw(3, 2, dtype=dtype), draw(3, 2, seed=1, dtype=dtype)
+    assert torch.equal(q_sample(schedule, x0, 0, eps), x0)
+    assert torch.equal(q_sample(schedule, x0, torch.zeros(3, dtype=torch.int64), eps), x0)
+    mixed = q_sample(schedule, x0, torch.tensor([0, schedule.T, 0]), eps)
+    assert torch.equal(mixed[::2], x0[::2]) and not bool((mixed[1] == x0[1]).any())
 
 
 @pytest.mark.parametrize(("s", "t"), [(s, t) for t in range(1, 11) for s in range(1, t)])
@@ -237,7 +260,11 @@ BAD_SECOND = [
 @pytest.mark.parametrize(("t", "came"), BAD_TIMES)
 @pytest.mark.parametrize("name", CALLS)
 def test_bad_times_are_refused(name, t, came):
+    """Time 0 is among them for all but the jump: there is no step to it, and nothing left to predict."""
     call, good, _, _ = CALLS[name]
+    if name == "q_sample" and came == "0":
+        assert call(**(good | {"t": t})).shape == GOOD.shape
+        return
     error = refusal(lambda: call(**(good | {"t": t})))
     assert names_everything(error, "t", came), error
 
@@ -281,3 +308,64 @@ def test_another_device_is_refused(name):
 def test_s_not_below_t_is_refused(s, t, name, came):
     error = refusal(lambda: q_posterior(TEN, GOOD, LIKE, s, t))
     assert names_everything(error, name, came), error
+
+
+@pytest.mark.parametrize("name", CALLS)
+def test_each_argument_is_checked_once(name, monkeypatch):
+    checked = []
+    for module in (process, schedules):
+        for check in ("require_data", "require_alike", "require_time"):
+            if hasattr(module, check):
+                monkeypatch.setattr(module, check, recorded(getattr(module, check), checked))
+    call, good, first, second = CALLS[name]
+    call(**good)
+    expected = {first: ["require_data"], second: ["require_alike"], "t": ["require_time"]}
+    if name == "q_posterior":  # x_t is data too
+        expected |= {"s": ["require_time"], "x_t": ["require_alike", "require_data"]}
+    assert sorted(checked) == sorted((argument, check) for argument, checks in expected.items() for check in checks)
+
+
+def recorded(check, calls):
+    """The check, which also writes down whom it has checked."""
+
+    def record(argument, *args):
+        calls.append((argument, check.__name__))
+        return check(argument, *args)
+
+    return record
+
+
+# Whose schedule
+class Scheduled:
+    """A denoiser that was made for a schedule."""
+
+    def __init__(self, schedule):
+        self.schedule = schedule
+
+    def __call__(self, x_t, t):
+        return Prediction(x_t, x_t)
+
+
+def test_a_denoiser_of_this_schedule_or_of_none_is_let_through():
+    assert schedule_of(Scheduled(TEN)) is TEN
+    require_schedule("denoise", Scheduled(TEN), TEN)
+    require_schedule("denoise", Scheduled(Schedule(TEN.alpha_bar)), TEN)  # equal tables, another object
+    for none in (lambda x, t: Prediction(x, x), Scheduled(None), Scheduled("linear")):
+        assert schedule_of(none) is None
+        require_schedule("denoise", none, TEN)
+
+
+@pytest.mark.parametrize(
+    ("other", "came"),
+    [
+        (cosine(), "T = 1000"),
+        (linear(T=9, start=0.05, end=0.4), "T = 9"),
+        (linear(T=9, start=0.05, end=0.4), "alpha_bar[2]"),  # the first that differs
+        (Schedule(torch.cat([TEN.alpha_bar, TEN.alpha_bar[-1:] / 2])), "T = 11"),  # ten equal steps and one more
+        (Schedule(TEN.alpha_bar[:-1]), "T = 9"),
+        (Schedule(torch.cat([TEN.alpha_bar[:-1], TEN.alpha_bar[-1:] * (1 - 1e-15)])), "alpha_bar[10]"),  # one bit
+    ],
+)
+def test_a_denoiser_of_another_schedule_is_refused(other, came):
+    error = refusal(lambda: require_schedule("denoise", Scheduled(other), TEN))
+    assert type(error) is ValueError and names_everything(error, "denoise", came) and "T = 10" in str(error), error

@@ -1,5 +1,6 @@
 """Samplers against diffusers step by step, against each other, and against exact Gaussian algebra."""
 
+import inspect
 import itertools
 import math
 from functools import partial
@@ -22,7 +23,7 @@ from oracles import (
 )
 
 from diffusion_lib import samplers
-from diffusion_lib.denoisers import Clipped, ExactDenoiser
+from diffusion_lib.denoisers import Clipped, ExactDenoiser, Guided
 from diffusion_lib.densities import Mixture, Points
 from diffusion_lib.process import Prediction
 from diffusion_lib.samplers import Step, ddim, ddim_invert, ddpm, dpmpp_2m, final
@@ -104,7 +105,7 @@ def test_dpmpp_2m_is_algorithm_2_of_the_paper(name, n, choose):
 
     paper = two_m(x0_of, schedule.alpha_bar.tolist(), x.numpy(), steps)
     for step, expected in zip(dpmpp_2m(denoise, schedule, x, steps), paper, strict=True):
-        np.testing.assert_allclose(step.x.numpy(), expected, rtol=1e-10, atol=1e-10)
+        np.testing.assert_allclose(step.x.numpy(), expected, rtol=1e-12, atol=1e-12)
 
 
 def test_dpmpp_2m_takes_two_times_for_one_jump_to_the_end():
@@ -481,12 +482,13 @@ def test_arguments_are_checked_and_coefficients_computed_once_a_call(name, monke
 
         return count
 
-    for function in (samplers.posterior_coefficients, samplers.require_steps, samplers.require_data, Schedule.at):
-        owner = Schedule if function is Schedule.at else samplers
-        monkeypatch.setattr(owner, function.__name__, counted(function))
+    checks = (samplers.require_steps, samplers.require_data, samplers.require_schedule)
+    for function in (samplers.posterior_coefficients, *checks):
+        monkeypatch.setattr(samplers, function.__name__, counted(function))
+    monkeypatch.setattr(Schedule, "rates", counted(Schedule.rates))
     list(SAMPLERS[name](lambda x, t: Prediction(x, x), linear(), draw(2, 2), range(1000, -1, -1)))
-    assert calls.pop("at", 0) <= 2  # the table is not read at each of the 1,000 steps
-    assert calls["require_steps"] == calls["require_data"] == 1
+    assert "rates" not in calls  # the table is not read at each of the 1,000 steps
+    assert calls["require_steps"] == calls["require_data"] == calls["require_schedule"] == 1
     assert calls.get("posterior_coefficients", 0) == (1 if "dd" in name and "invert" not in name else 0)
 
 
@@ -534,6 +536,34 @@ def test_mistakes_are_refused_at_the_call(name, key, value, came):
     assert names_everything(error, key, came), error
 
 
+WRAPPERS = {
+    "bare": lambda denoise: denoise,
+    "clipped": Clipped,
+    "guided": lambda denoise: Guided(lambda x, t: Prediction(x, x), denoise, 2.0),
+    "clipped guided": lambda denoise: Clipped(Guided(denoise, denoise, 2.0)),
+}
+
+
+@pytest.mark.parametrize("wrapper", WRAPPERS)
+@pytest.mark.parametrize("name", SAMPLERS)
+def test_a_denoiser_of_another_schedule_is_refused_at_the_call(name, wrapper):
+    """A cosine denoiser in a linear sampler would take every image for noisier than it is, and say nothing."""
+    denoise = WRAPPERS[wrapper](ExactDenoiser(cosine(10), DATA))
+    error = refusal(lambda: SAMPLERS[name](**(GOOD | {"denoise": denoise})))
+    assert type(error) is ValueError
+    assert names_everything(error, "denoise", str(float(cosine(10).alpha_bar[1]))), error
+    assert str(float(linear(10).alpha_bar[1])) in str(error)
+    equal = WRAPPERS[wrapper](ExactDenoiser(linear(10), DATA))  # another object, the same table
+    final(SAMPLERS[name](**(GOOD | {"denoise": equal})))
+
+
+@pytest.mark.parametrize("sampler", [ddpm, ddim, dpmpp_2m])
+def test_the_text_of_a_sampler_shows_its_whole_method(sampler):
+    """Lessons print it: the formula in words of the docstring, and the table of weights that the loop walks."""
+    text = inspect.getsource(sampler)
+    assert "x_s = " in text and "Weights(" in text and "_walk(" in text
+
+
 def test_ddpm_without_a_generator_is_refused():
     with pytest.raises(TypeError, match="generator"):
         ddpm(**GOOD)
@@ -562,7 +592,7 @@ def test_final_of_nothing_is_refused():
 
 
 def test_clipped_denoisers_pass_through_every_sampler():
-    denoise = Clipped(linear(), ExactDenoiser(linear(), Points(3 * draw(5, 2))))
+    denoise = Clipped(ExactDenoiser(linear(), Points(3 * draw(5, 2))))
     for name, sampler in SAMPLERS.items():
         trajectory = list(sampler(denoise, linear(), draw(4, 2), [1000, 300, 0]))
         if name != "ddim_invert":
