@@ -1,6 +1,7 @@
 """Where noise comes from: generators by number, standard normal tensors, noise of another tensor's shape and device."""
 
 import os
+from operator import index
 
 import torch
 from torch import Tensor
@@ -18,7 +19,7 @@ def seeded(n: int) -> torch.Generator:
     """
     course = os.environ.get("COURSE_SEED") or "0"
     try:
-        return torch.Generator().manual_seed(n + int(course))
+        return torch.Generator().manual_seed(index(n) + int(course))
     except ValueError as error:
         raise ValueError(f"COURSE_SEED: expected a whole number, got {course!r}") from error
 

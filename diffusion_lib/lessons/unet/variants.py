@@ -45,9 +45,10 @@ def hourglass(config: UNetConfig, seed: int = 0) -> UNet:
     network, widths = UNet(config), config.widths
     above = [*widths[1:], widths[-1]]  # the channels that enter each stage on the way up
     attend = [size in config.attention_at for size in config.sizes]
-    network.up = nn.ModuleList(
-        HourglassStage(above[i], widths[i], config, attend[i], i == 0) for i in reversed(range(len(widths)))
-    )
+    with torch.random.fork_rng(devices=[]):  # what they draw here is drawn once more below
+        network.up = nn.ModuleList(
+            HourglassStage(above[i], widths[i], config, attend[i], i == 0) for i in reversed(range(len(widths)))
+        )
     return redrawn(network, seed)
 
 
