@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 import diffusion_lib
+from diffusion_lib.models import layers
 from diffusion_lib.models.layers import (
     Down,
     Norm,
@@ -141,6 +142,16 @@ def test_under_bfloat16_norm_rounds_its_answer_and_nothing_before():
     exact = group_norm(norm, x.double())
     assert answer.dtype == torch.bfloat16
     torch.testing.assert_close(answer.double(), exact, rtol=2**-8, atol=1e-4)
+
+
+def test_silu_writes_over_what_it_read_only_where_no_gradient_needs_it():
+    x = noise(3, 5)
+    before = x.clone()
+    close(layers.silu(x), silu(before))
+    assert torch.equal(x, before)
+    with torch.no_grad():
+        assert layers.silu(x) is x
+    close(x, silu(before))
 
 
 def test_a_norm_of_single_channels_is_refused_because_it_cannot_hear_the_time():

@@ -4,7 +4,7 @@ import math
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import conv_transpose2d, pad, silu
+from torch.nn.functional import conv_transpose2d, pad
 
 from diffusion_lib.arguments import require_count
 
@@ -23,6 +23,11 @@ def sinusoidal(t: Tensor, width: int) -> Tensor:
     frequency = torch.exp(-math.log(10000) / half * torch.arange(half, dtype=torch.float64, device=t.device))
     angle = t[:, None].double() * frequency  # (B, half)
     return torch.cat([angle.cos(), angle.sin()], dim=1)
+
+
+def silu(x: Tensor) -> Tensor:
+    """Return x sigmoid(x), computed in place when gradients are off; pass only tensors that nothing else uses."""
+    return nn.functional.silu(x, inplace=not torch.is_grad_enabled())
 
 
 class TimeEmbedding(nn.Module):

@@ -5,7 +5,6 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import silu
 
 from diffusion_lib.arguments import require_count, require_labels, require_real, require_time
 from diffusion_lib.models.layers import (
@@ -16,6 +15,7 @@ from diffusion_lib.models.layers import (
     TimeEmbedding,
     Up,
     require_shared_groups,
+    silu,
     zeroed,
 )
 
