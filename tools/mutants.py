@@ -27,17 +27,8 @@ LIBRARY = ROOT / "diffusion_lib"
 MUTANTS = ROOT / "tools" / "mutants.txt"
 TABLE = ROOT / "tests" / "mutants.md"
 ROOMS = ("arguments", "gaussians", "schedules", "process", "denoisers", "samplers", "notation", "data")
-ROOMS += (
-    "metrics",
-    "losses",
-    "models/layers",
-    "models/unet",
-    "training",
-    "pretrained",
-    "checkpoints",
-    "files",
-    "noise",
-)
+ROOMS += ("metrics", "losses", "models/layers", "models/unet", "training", "pretrained")
+ROOMS += ("checkpoints", "files", "noise")
 WORKERS = 2
 SLOW_IMPORTS = (
     "torch",

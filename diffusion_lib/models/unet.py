@@ -187,13 +187,13 @@ class UNet(nn.Module):
         self._check(x_t, t, labels)
         shifts, middle = self.embed(t, labels), len(self.down)
         x, kept = self.stem(x_t), []
-        for stage, told in zip(self.down, shifts[:middle], strict=True):
-            x, skips = stage(x, told)
+        for stage, stage_shifts in zip(self.down, shifts[:middle], strict=True):
+            x, skips = stage(x, stage_shifts)
             kept.append(skips)
         for block, shift in zip(self.middle, shifts[middle], strict=True):
             x = block(x, shift)
-        for stage, told in zip(self.up, shifts[middle + 1 :], strict=True):
-            x = stage(x, told, kept.pop())
+        for stage, stage_shifts in zip(self.up, shifts[middle + 1 :], strict=True):
+            x = stage(x, stage_shifts, kept.pop())
         return self.head(silu(self.norm(x))).to(x_t.dtype)
 
     def _check(self, x_t: Tensor, t: Tensor, labels: Tensor | None) -> None:

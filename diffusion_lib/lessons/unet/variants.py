@@ -73,7 +73,7 @@ def redrawn(network: UNet, seed: int) -> UNet:
 
     The layers that start at zero stay there. Returns: the network itself.
     """
-    network.to(memory_format=torch.contiguous_format)  # type: ignore[call-overload]  # as a new layer is
+    network.to(memory_format=torch.contiguous_format)  # type: ignore[call-overload]  # as when a layer is made
     zero = [p for p in network.parameters() if not p.any()]
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
