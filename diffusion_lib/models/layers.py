@@ -64,7 +64,7 @@ class Norm(nn.GroupNorm):
 
 
 def require_shared_groups(groups: int, channels: int) -> None:
-    """ValueError where each channel is a group of its own: a residual block could not hear the time then.
+    """ValueError where each channel is a group of its own: a residual block could not depend on the time then.
 
     The time is added to a whole channel alike, and a norm of that channel alone subtracts it again with the mean.
     """
