@@ -30,11 +30,11 @@ from torch import Tensor, nn
 from tqdm.auto import tqdm
 
 ROOT = Path(__file__).resolve().parents[1]
-sys.path.insert(0, str(ROOT / "tests" / "support"))
+sys.path.insert(0, str(ROOT / "tests"))
 
 from unet_oracle import peer as peer_network  # noqa: E402
 
-from diffusion_lib import data, images, losses, pretrained, training  # noqa: E402
+from diffusion_lib import checkpoints, data, images, losses, pretrained, training  # noqa: E402
 from diffusion_lib.denoisers import Clipped, Guided, LearnedDenoiser  # noqa: E402
 from diffusion_lib.metrics import frechet  # noqa: E402
 from diffusion_lib.models.unet import UNetConfig  # noqa: E402
@@ -256,17 +256,17 @@ def train_peer(steps: int, mnist: data.Digits, ours: Network) -> Path:
         asked = partial(network, labels=labels)
         return losses.denoising_loss(schedule, asked, x0, t, eps, PARAMETERIZATIONS[run["predict"]])
 
-    out, about = CACHE / f"peer_{steps}.safetensors", {"peer": True}
+    out, description = CACHE / f"peer_{steps}.safetensors", {"peer": True}
     checkpoint = CACHE / f"peer_{steps}_checkpoint.safetensors"
     CACHE.mkdir(exist_ok=True)
     if checkpoint.exists():
-        training.load_checkpoint(checkpoint, trainer, about)
+        checkpoints.load(checkpoint, trainer, description)
     bar = tqdm(total=steps, initial=trainer.step, desc="diffusers")
     for step in trainer.train(draw, loss):
         bar.update()
         if step.step % 100 == 0 or step.step == steps:
             bar.set_postfix_str(f"loss {step.loss:.4f}")
-            training.save_checkpoint(checkpoint, trainer, about)
+            checkpoints.save(checkpoint, trainer, description)
         if step.step == steps:
             break
     metadata = {"format": PEER, "run": json.dumps({**run, "step": steps, "init": None})}

@@ -45,9 +45,9 @@ sys.path.insert(0, str(ROOT / "tests" / "support"))
 
 from unet_oracle import head_dim, peer  # noqa: E402
 
-from diffusion_lib.__main__ import chosen_precision  # noqa: E402
 from diffusion_lib.models.unet import UNet, UNetConfig  # noqa: E402
 from diffusion_lib.process import Prediction  # noqa: E402
+from diffusion_lib.runs import chosen_precision  # noqa: E402
 from diffusion_lib.samplers import ddim, ddpm, dpmpp_2m, final  # noqa: E402
 from diffusion_lib.schedules import linear, uniform_steps  # noqa: E402
 

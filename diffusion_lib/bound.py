@@ -16,6 +16,7 @@ from diffusion_lib.arguments import (
     require_time,
 )
 from diffusion_lib.gaussians import kl_normal, normal_log_prob
+from diffusion_lib.noise import noise_like
 from diffusion_lib.process import Denoiser, posterior_coefficients, q_sample
 from diffusion_lib.schedules import Schedule
 
@@ -133,13 +134,12 @@ def variational_bound(
     Args: x0 (B, *D); levels, variance, decoder_variance as in the terms. Returns: terms (B, T+1), nats, float64 on the
     CPU. Raises: TypeError, ValueError.
     """
-    require_data("x0", x0), require_generator(generator)
-
-    def noise() -> Tensor:
-        return torch.randn(x0.shape, generator=generator, dtype=x0.dtype).to(x0.device)
-
-    terms = [decoder_term(schedule, denoise, x0, noise(), levels, decoder_variance)]
-    terms += [denoising_term(schedule, denoise, x0, t, noise(), variance) for t in range(2, schedule.T + 1)]
+    require_data("x0", x0)
+    require_generator(generator)
+    terms = [decoder_term(schedule, denoise, x0, noise_like(x0, generator), levels, decoder_variance)]
+    terms += [
+        denoising_term(schedule, denoise, x0, t, noise_like(x0, generator), variance) for t in range(2, schedule.T + 1)
+    ]
     return torch.stack([*terms, prior_term(schedule, x0)], 1)  # (B, T+1)
 
 

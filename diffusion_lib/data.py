@@ -1,11 +1,9 @@
 """Handwritten digits: 8 x 8 from scikit-learn, float64, for exact denoisers; MNIST, float32, for networks."""
 
 import gzip
-import hashlib
 import math
 import os
 import struct
-import tempfile
 import urllib.request
 import zlib
 from collections.abc import Mapping, Sequence
@@ -18,6 +16,8 @@ from sklearn.datasets import load_digits
 from torch import Tensor
 from torch.nn.functional import interpolate
 from tqdm.auto import tqdm
+
+from diffusion_lib.files import FileError, checked, read_checked, write_atomically
 
 # ---- digits ----
 
@@ -66,7 +66,7 @@ MNIST_SHA256 = {  # of the unpacked files: gzip's own bytes differ between mirro
 }
 
 
-class DataError(Exception):
+class DataError(FileError):
     """A data file is missing, damaged or cannot be fetched; the message names it and says what to do."""
 
 
@@ -109,9 +109,9 @@ def _default_cache() -> Path:
 def _read(folder: Path, name: str, sha256: str) -> bytes:
     plain, packed = folder / name, folder / f"{name}.gz"
     if plain.is_file():
-        return _checked(plain, plain.read_bytes(), sha256)
+        return read_checked(plain, sha256, DataError)
     if packed.is_file():
-        return _checked(packed, _unpack(packed, packed.read_bytes()), sha256)
+        return checked(packed, _unpack(packed, packed.read_bytes()), sha256, DataError)
     raise DataError(f"{plain}: expected this file or {packed.name} beside it, found neither")
 
 
@@ -122,13 +122,6 @@ def _unpack(source: str | Path, packed: bytes) -> bytes:
         raise DataError(f"{source}: expected gzip, got {len(packed)} bytes that do not unpack ({error})") from error
 
 
-def _checked(source: str | Path, content: bytes, expected: str) -> bytes:
-    found = hashlib.sha256(content).hexdigest()
-    if found != expected:
-        raise DataError(f"{source}: expected SHA-256 {expected}, found {found}: damaged, or another file")
-    return content
-
-
 def _read_or_download(cache: Path, name: str, sha256: str, mirrors: Sequence[str]) -> bytes:
     try:
         return _read(cache, name, sha256)
@@ -137,11 +130,12 @@ def _read_or_download(cache: Path, name: str, sha256: str, mirrors: Sequence[str
     for mirror in mirrors:
         url = f"{mirror.rstrip('/')}/{name}.gz"
         try:
-            content = _checked(url, _unpack(url, _download(url)), sha256)
+            content = checked(url, _unpack(url, _download(url)), sha256, DataError)
         except (DataError, OSError, ValueError, HTTPException) as error:  # no network, no such page, damaged on the way
             reasons.append(str(error) if isinstance(error, DataError) else f"{url}: {type(error).__name__}: {error}")
         else:
-            _write(cache / name, content)
+            cache.mkdir(parents=True, exist_ok=True)
+            write_atomically(cache / name, content)
             return content
     files = f"{name}.gz and the other three files of MNIST"
     advice = f"Without a network, copy {files} into a folder and call mnist(folder); digits() needs no file at all."
@@ -160,14 +154,6 @@ def _download(url: str) -> bytes:
     if len(content) < total:
         raise DataError(f"{url}: the connection broke after {len(content)} of {total} bytes")
     return content
-
-
-def _write(path: Path, content: bytes) -> None:
-    """Write a file whole or not at all: under another name first, so that an interruption leaves no half file."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.NamedTemporaryFile(dir=path.parent, prefix=f"{path.name}.", delete=False) as part:
-        part.write(content)
-    os.replace(part.name, path)
 
 
 def _idx(name: str, content: bytes) -> Tensor:

@@ -6,15 +6,18 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load as load_tensors
 from torch import Tensor
 
-from diffusion_lib.denoisers import Denoiser, Guided, LearnedDenoiser
-from diffusion_lib.models.unet import UNet, UNetConfig
-from diffusion_lib.process import PARAMETERIZATIONS, Parameterization
+from diffusion_lib.denoisers import Guided, LearnedDenoiser
+from diffusion_lib.files import FileError, read_checked
+from diffusion_lib.models import FAMILIES, read_description
+from diffusion_lib.models.unet import UNet
+from diffusion_lib.process import PARAMETERIZATIONS, Denoiser, Parameterization
 from diffusion_lib.schedules import SCHEDULES, Schedule
 
 ASSETS = Path(__file__).parent / "assets"
@@ -25,7 +28,7 @@ SHA256 = {  # of the files in assets/
 }
 
 
-class WeightsError(Exception):
+class WeightsError(FileError):
     """A file of weights is missing, altered, foreign, or contradicts its own description; the message says which."""
 
 
@@ -36,11 +39,11 @@ class Pretrained:
     model: UNet
     schedule: Schedule
     parameterization: Parameterization
-    run: Mapping[str, object]
+    run: Mapping[str, Any]
     sha256: str = ""  # of the file that it was read from
 
     def denoiser(self, labels: Tensor | None = None, scale: float = 1.0) -> Denoiser:
-        """Return a denoiser with its labels bound: int64 (B,), one for each picture of the batch, or None for no label.
+        """Return a denoiser with its labels bound: int64 (B,), one for each image of the batch, or None for no label.
 
         With a guidance `scale` other than 1 it is `Guided` by the same network without labels. Raises: ValueError,
         when called, for labels that do not fit; ValueError for guidance without labels.
@@ -80,16 +83,9 @@ def load_weights(path: Path, sha256: str | None = None) -> Pretrained:
     Raises: WeightsError for a file that is missing, has another SHA-256 than the one given, is damaged, is not such a
     file, or whose tensors contradict its description.
     """
+    content = _content(path, sha256)
     try:
-        content = path.read_bytes()
-    except OSError as error:
-        raise WeightsError(f"{path}: expected a file of weights, found none ({error.strerror})") from error
-    found = hashlib.sha256(content).hexdigest()
-    if sha256 is not None and found != sha256:
-        raise WeightsError(f"{path}: expected SHA-256 {sha256}, found {found}: altered or damaged")
-    try:
-        metadata = _metadata(content)
-        tensors = load_tensors(content)
+        metadata, tensors = _metadata(content), load_tensors(content)
     except (SafetensorError, ValueError) as error:
         raise WeightsError(
             f"{path}: expected a whole safetensors file, got a damaged or foreign one ({error})"
@@ -97,14 +93,25 @@ def load_weights(path: Path, sha256: str | None = None) -> Pretrained:
     if metadata.get("format") != FORMAT:
         raise WeightsError(f"{path}: expected weights written by `python -m diffusion_lib train`, got another file")
     try:
-        run = json.loads(metadata["run"])
-        config = UNetConfig(**{k: tuple(v) if isinstance(v, list) else v for k, v in run["unet"].items()})
+        run = read_description(json.loads(metadata["run"]))
+        family, config_class = FAMILIES[run["family"]]
+        found = run[run["family"]].items()
+        settings: dict[str, Any] = {name: tuple(v) if isinstance(v, list) else v for name, v in found}
+        config = config_class(**settings)
         schedule, parameterization = SCHEDULES[run["schedule"]](), PARAMETERIZATIONS[run["predict"]]
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise WeightsError(
             f"{path}: expected a description of the network, got one that does not fit ({error})"
         ) from error
-    return Pretrained(_network(path, config, tensors), schedule, parameterization, run, found)
+    model = _filled(path, family(config), tensors)
+    return Pretrained(model, schedule, parameterization, run, hashlib.sha256(content).hexdigest())
+
+
+def _content(path: Path, sha256: str | None) -> bytes:
+    try:
+        return path.read_bytes() if sha256 is None else read_checked(path, sha256, WeightsError)
+    except OSError as error:
+        raise WeightsError(f"{path}: expected a file of weights, found none ({error.strerror})") from error
 
 
 def _metadata(content: bytes) -> dict[str, str]:
@@ -113,8 +120,7 @@ def _metadata(content: bytes) -> dict[str, str]:
     return (header.get("__metadata__") if isinstance(header, dict) else None) or {}
 
 
-def _network(path: Path, config: UNetConfig, tensors: dict[str, Tensor]) -> UNet:
-    model = UNet(config)
+def _filled(path: Path, model: UNet, tensors: dict[str, Tensor]) -> UNet:
     expected = {name: tuple(tensor.shape) for name, tensor in model.state_dict().items()}
     found = {name: tuple(tensor.shape) for name, tensor in tensors.items()}
     wrong = [name for name in sorted(expected | found) if expected.get(name) != found.get(name)]

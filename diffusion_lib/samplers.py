@@ -18,6 +18,7 @@ from diffusion_lib.arguments import (
     require_generator,
     require_steps,
 )
+from diffusion_lib.noise import noise_like
 from diffusion_lib.process import Denoiser, Prediction, posterior_coefficients, require_schedule
 from diffusion_lib.schedules import Schedule
 
@@ -144,7 +145,7 @@ def _walk(
         x0, eps = _ask(denoise, x, times)
         terms = [x, x0, eps, x0_before]
         if generator is not None:
-            terms.append(_noise(x, generator))
+            terms.append(noise_like(x, generator))
         x = factor * terms[first]
         for i, weight in rest:
             x.add_(terms[i], alpha=weight)
@@ -205,8 +206,3 @@ def _ask(denoise: Denoiser, x: Tensor, times: Tensor) -> Prediction:
     require_alike("x0 of the denoiser", prediction.x0, "x", x)
     require_alike("eps of the denoiser", prediction.eps, "x", x)
     return prediction
-
-
-def _noise(like: Tensor, generator: torch.Generator) -> Tensor:
-    noise = torch.randn(like.shape, generator=generator, dtype=like.dtype)  # on the CPU: one seed, one image
-    return noise.to(like.device)

@@ -1,35 +1,24 @@
-"""The only optimizer: a trainer for every family of models, with EMA, and checkpoints that resume to the same bits."""
+"""The only optimizer: a trainer for every family of models, with a learning rate that rises and falls, and EMA."""
 
-import contextlib
-import json
 import math
-import os
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict, dataclass
-from pathlib import Path
+from dataclasses import dataclass
 from typing import NamedTuple
 
 import torch
 import torch.distributed as dist
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save
 from torch import Tensor, nn
 
 from diffusion_lib.arguments import require_between, require_count, require_positive
 
 # Everything random of one step, for the whole batch of all processes: (generator) -> tensors (B, ...)
 Draw = Callable[[torch.Generator], Sequence[Tensor]]
-# How wrong the model is about each of its examples; nothing random in it: (model, *tensors (b, ...)) -> (b,)
+# The loss of each example; nothing random in it: (model, *tensors (b, ...)) -> (b,)
 Loss = Callable[..., Tensor]
-FORMAT = "diffusion_lib checkpoint"
 
 
 class TrainingError(Exception):
     """Training cannot go on; the message names the step."""
-
-
-class CheckpointError(Exception):
-    """A checkpoint is damaged, foreign or of another run; the message says which."""
 
 
 @dataclass(frozen=True)
@@ -49,10 +38,13 @@ class TrainingConfig:
     bf16: bool = False  # compute in bfloat16 where PyTorch's autocast says it is safe; weights stay in their dtype
 
     def __post_init__(self) -> None:
-        require_count("steps", self.steps), require_count("warmup", self.warmup, 0)
+        require_count("steps", self.steps)
+        require_count("warmup", self.warmup, 0)
         require_count("seed", self.seed, 0, 2**32 - 1)
-        require_positive("lr", self.lr), require_positive("clip", self.clip)
-        require_between("ema", self.ema, 0.0, 1.0), require_between("weight_decay", self.weight_decay, 0.0, 1.0)
+        require_positive("lr", self.lr)
+        require_positive("clip", self.clip)
+        require_between("ema", self.ema, 0.0, 1.0)
+        require_between("weight_decay", self.weight_decay, 0.0, 1.0)
 
 
 class TrainingStep(NamedTuple):
@@ -136,7 +128,7 @@ class Trainer:
     @torch.no_grad()
     def tensors(self) -> dict[str, Tensor]:
         """Return everything that a checkpoint holds: weights, their average, and the optimizer's two moments."""
-        found = {}
+        found: dict[str, Tensor] = {}
         for name, p in self.model.named_parameters():
             state = self.optimizer.state.get(p, {})
             found |= {f"model.{name}": p.detach(), f"ema.{name}": self.ema[name]}
@@ -175,105 +167,3 @@ def global_mean(value: Tensor) -> float:
         dist.all_reduce(value)
         value = value / dist.get_world_size()
     return float(value)
-
-
-# ---- checkpoints ----
-
-
-def save_checkpoint(path: Path, trainer: Trainer, about: dict) -> None:
-    """Write a checkpoint whole or not at all; `about` (JSON) says what run it belongs to. Raises: OSError."""
-    metadata = {"format": FORMAT, "step": str(trainer.step)}
-    metadata["run"] = json.dumps({"training": asdict(trainer.config), **about}, sort_keys=True)
-    write_atomically(path, save(trainer.tensors(), metadata))
-
-
-class Checkpoint(NamedTuple):
-    """What a checkpoint's file holds: the description of its run, the number of steps done, the trainer's tensors."""
-
-    run: dict
-    step: int
-    tensors: dict[str, Tensor]
-
-
-def read_checkpoint(path: Path) -> Checkpoint:
-    """Return what a file written by `save_checkpoint` holds. Raises: CheckpointError (missing, damaged, foreign)."""
-    try:
-        with safe_open(path, "pt") as file:
-            metadata = file.metadata() or {}
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-        if metadata.get("format") != FORMAT:
-            raise CheckpointError(f"{path}: expected a whole checkpoint, got a damaged or foreign file (no {FORMAT})")
-        return Checkpoint(json.loads(metadata["run"]), int(metadata["step"]), tensors)
-    except (SafetensorError, OSError, ValueError, KeyError) as error:
-        raise CheckpointError(
-            f"{path}: expected a whole checkpoint, got a damaged or foreign file ({error})"
-        ) from error
-
-
-def load_checkpoint(path: Path, trainer: Trainer, about: dict) -> None:
-    """Restore a trainer from a checkpoint of the same run.
-
-    Raises: CheckpointError for a file that is missing, damaged, foreign, or of a run with other settings; the trainer
-    is then as it was.
-    """
-    found = read_checkpoint(path)
-    run = json.loads(json.dumps({"training": asdict(trainer.config), **about}))
-    if differing := differences(run, found.run):
-        raise CheckpointError(f"{path}: belongs to another run: {'; '.join(differing)}")
-    if kinds(found.tensors) != kinds(trainer.tensors()):
-        raise CheckpointError(f"{path}: expected the model's tensors, got others")
-    if not 1 <= found.step <= trainer.config.steps:
-        raise CheckpointError(f"{path}: expected a step in 1..{trainer.config.steps}, got {found.step}")
-    trainer.restore(found.tensors, found.step)
-
-
-def require_same_step(trainer: Trainer) -> None:
-    """CheckpointError unless all processes have done equally many steps: each machine reads the checkpoint itself."""
-    device = next(trainer.model.parameters()).device
-    mean = global_mean(torch.tensor(trainer.step, dtype=torch.float64, device=device))
-    if mean != trainer.step:
-        raise CheckpointError(
-            f"step: expected one checkpoint for all processes, in a folder that each machine sees, got step "
-            f"{trainer.step} here and a mean of {mean} over all"
-        )
-
-
-def kinds(tensors: dict[str, Tensor]) -> dict[str, tuple]:
-    """Return the shape and dtype of each tensor."""
-    return {name: (tuple(tensor.shape), tensor.dtype) for name, tensor in tensors.items()}
-
-
-def differences(expected: dict, found: dict, prefix: str = "") -> list[str]:
-    """Return in words where two nested dictionaries differ."""
-    words = []
-    for key in sorted(expected.keys() | found.keys()):
-        left, right = expected.get(key), found.get(key)
-        if isinstance(left, dict) and isinstance(right, dict):
-            words += differences(left, right, f"{prefix}{key}.")
-        elif left != right:
-            words.append(f"{prefix}{key} is {left} here and {right} there")
-    return words
-
-
-def write_atomically(path: Path, content: bytes) -> None:
-    """Write a file under another name, then move it into place: a reader sees the old file or the new one, whole.
-
-    Raises: OSError, which names the file, with the old one in its place.
-    """
-    part = path.with_name(f"{path.name}.part")
-    try:
-        with part.open("wb") as file:
-            for piece in pieces(content):
-                file.write(piece)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(part, path)
-    except OSError as error:
-        with contextlib.suppress(OSError):
-            part.unlink()  # a full disk needs the room
-        raise OSError(error.errno, error.strerror, str(path)) from error
-
-
-def pieces(content: bytes, size: int = 1 << 20) -> Iterator[bytes]:
-    """Return `content` in pieces of at most `size` bytes."""
-    return (content[i : i + size] for i in range(0, len(content), size))

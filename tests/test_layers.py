@@ -52,19 +52,19 @@ def silu(x: Tensor) -> Tensor:
 
 
 def group_norm(norm: nn.GroupNorm, x: Tensor, groups: int = 4) -> Tensor:
-    """Each picture, each group of neighbouring channels: mean 0 and variance 1 over channels and pixels together."""
+    """Each image, each group of neighbouring channels: mean 0 and variance 1 over channels and pixels together."""
     answer = torch.empty_like(x)
     size = x.shape[1] // groups
-    for picture in range(len(x)):
+    for image in range(len(x)):
         for start in range(0, x.shape[1], size):
-            part = x[picture, start : start + size]
+            part = x[image, start : start + size]
             variance = ((part - part.mean()) ** 2).mean()
-            answer[picture, start : start + size] = (part - part.mean()) / (variance + 1e-5).sqrt()
+            answer[image, start : start + size] = (part - part.mean()) / (variance + 1e-5).sqrt()
     return answer * norm.weight[:, None, None] + norm.bias[:, None, None]
 
 
 def convolution(layer: nn.Conv2d, x: Tensor) -> Tensor:
-    """A 3x3 convolution at every pixel, as nine shifted pictures, each mixed by one matrix."""
+    """A 3x3 convolution at every pixel, as nine shifted images, each mixed by one matrix."""
     padded, (H, W) = F.pad(x, (1, 1, 1, 1)), x.shape[2:]
     answer = layer.bias[:, None, None].expand(len(x), -1, H, W).clone()
     for i in range(3):
@@ -127,10 +127,10 @@ def test_time_embedding_is_two_linear_maps_with_silu_between():
 def test_norm_is_its_formula_and_so_is_its_gradient_in_either_layout(layout):
     norm, x, direction = awake(Norm(4, 8)), noise(2, 8, 5, 7) + 3, noise(2, 8, 5, 7, seed=1)
     answers = []
-    for f, picture in ((norm, x.contiguous(memory_format=layout)), (partial(group_norm, norm), x)):
-        picture.requires_grad_()
-        answer = f(picture)
-        answers.append([answer, *torch.autograd.grad((answer * direction).sum(), [picture, norm.weight, norm.bias])])
+    for f, image in ((norm, x.contiguous(memory_format=layout)), (partial(group_norm, norm), x)):
+        image.requires_grad_()
+        answer = f(image)
+        answers.append([answer, *torch.autograd.grad((answer * direction).sum(), [image, norm.weight, norm.bias])])
     for left, right in zip(*answers, strict=True):
         close(left, right)
 
@@ -152,6 +152,18 @@ def test_silu_writes_over_what_it_read_only_where_no_gradient_needs_it():
     with torch.no_grad():
         assert layers.silu(x) is x
     close(x, silu(before))
+
+
+def test_a_norm_of_single_channels_is_refused_because_it_cannot_hear_the_time():
+    """What it would do: PyTorch's norm of the channels one by one, with any shift of a channel taken away again."""
+    x, shift = noise(2, 8, 5, 7), noise(2, 8, 1, 1, seed=1)
+    close(F.group_norm(x + shift, 8), F.group_norm(x, 8))
+    assert (F.group_norm(x + shift, 4) - F.group_norm(x, 4)).abs().max() > 0.1
+    for make in (lambda: Norm(8, 8), lambda: ResBlock(16, 8, 8), lambda: SelfAttention(8, 1, 8)):
+        with pytest.raises(
+            ValueError, match="groups: expected at least two channels a group .*time.*, got 8 groups of 8"
+        ):
+            make()
 
 
 FROZEN = """
@@ -244,8 +256,8 @@ def test_self_attention_does_not_know_where_a_pixel_is():
     attention, x = awake(SelfAttention(8, 2, 4)), noise(2, 8, 4, 4)
     order = torch.randperm(16, generator=torch.Generator().manual_seed(3))
 
-    def shuffled(picture: Tensor) -> Tensor:
-        return picture.flatten(2)[:, :, order].unflatten(2, (4, 4))
+    def shuffled(image: Tensor) -> Tensor:
+        return image.flatten(2)[:, :, order].unflatten(2, (4, 4))
 
     close(attention(shuffled(x)), shuffled(attention(x)))
     assert (Up(8).double()(shuffled(x)) - Up(8).double()(x)).abs().max() > 0.1
@@ -284,7 +296,7 @@ def test_up_repeats_each_pixel_and_smooths():
     close(up(x), convolution(up.conv, x.repeat_interleave(2, 2).repeat_interleave(2, 3)))
 
 
-def test_up_draws_no_checkerboard_on_an_even_picture():
+def test_up_draws_no_checkerboard_on_an_even_image():
     inside = awake(Up(4))(torch.ones(1, 4, 5, 5, dtype=torch.float64))[:, :, 1:-1, 1:-1]
     close(inside, inside[:, :, :1, :1].expand_as(inside))
 

@@ -6,16 +6,17 @@ import io
 import json
 import math
 import re
+import shutil
 import sys
 from pathlib import Path
 
 import pytest
 import torch
 from PIL import Image
-from safetensors.torch import load
+from safetensors.torch import load, save_file
 
 from diffusion_lib import __main__ as command
-from diffusion_lib import data, pretrained, training
+from diffusion_lib import checkpoints, data, files, pretrained, runs, training
 from diffusion_lib.data import Digits
 
 DIGITS = functools.cache(data.digits)  # reading them takes longer than a step
@@ -25,9 +26,9 @@ SHORT = ["--steps", "6", "--warmup", "2", "--log-every", "2", "--save-every", "3
 
 @pytest.fixture(autouse=True)
 def quick(monkeypatch):
-    """Digits read once; grids of grey instead of 25 steps of 80 pictures, but where a test asks for real ones."""
+    """Digits read once; grids of grey instead of 25 steps of 80 images, but where a test asks for real ones."""
     monkeypatch.setattr(data, "digits", DIGITS)
-    monkeypatch.setattr(command, "sampled", lambda network, *options: torch.zeros(80, 1, 16, 16))
+    monkeypatch.setattr(runs, "sample_images", lambda network, *options: torch.zeros(80, 1, 16, 16))
     monkeypatch.delenv("RANK", raising=False)
 
 
@@ -54,20 +55,20 @@ def contents(folder: Path) -> dict[str, bytes]:
 
 def stopped_after(monkeypatch, step: int, error: BaseException) -> None:
     """Let every training stop with `error` once this step is taken and logged."""
-    original = command.log
+    original = runs.log_step
 
     def log(path: Path, taken: training.TrainingStep, mean: float, speed: float) -> None:
         original(path, taken, mean, speed)
         if taken.step == step:
             raise error
 
-    monkeypatch.setattr(command, "log", log)
+    monkeypatch.setattr(runs, "log_step", log)
 
 
 # ---- a run ----
 
 
-def test_a_run_leaves_checkpoint_weights_metrics_and_pictures(tmp_path: Path, capsys):
+def test_a_run_leaves_checkpoint_weights_metrics_and_images(tmp_path: Path, capsys):
     out = tmp_path / "new" / "run"
     assert train(out) == 0
     assert capsys.readouterr().out == f"{out}: begun at step 0\n"
@@ -77,7 +78,7 @@ def test_a_run_leaves_checkpoint_weights_metrics_and_pictures(tmp_path: Path, ca
         "samples_000006.png",
         "weights.safetensors",
     ]
-    found = training.read_checkpoint(out / "checkpoint.safetensors")
+    found = checkpoints.read(out / "checkpoint.safetensors")
     assert found.step == 6 and found.run["training"]["steps"] == 6 and found.run["unet"]["width"] == 8
     assert found.run["init"] is None
     network = pretrained.load_weights(out / "weights.safetensors")
@@ -118,11 +119,11 @@ def test_the_same_seed_is_the_same_run_and_another_is_not(tmp_path: Path):
 
 
 @pytest.mark.parametrize(("data_name", "side"), [("digits", 16), ("mnist", 28)])
-def test_the_pictures_of_a_run_have_the_right_size(tmp_path: Path, monkeypatch, data_name, side):
+def test_the_images_of_a_run_have_the_right_size(tmp_path: Path, monkeypatch, data_name, side):
     """Eight rows of ten; MNIST's 32 x 32 are cropped back to 28 x 28."""
     monkeypatch.undo()
-    original = command.sampled
-    monkeypatch.setattr(command, "sampled", lambda network, *options: original(network, 2))
+    original = runs.sample_images
+    monkeypatch.setattr(runs, "sample_images", lambda network, *options: original(network, 2))
     few = Digits(
         torch.rand(8, 1, 28, 28) * 2 - 1, torch.arange(8) + 2, torch.zeros(1, 1, 28, 28), torch.zeros(1).long()
     )
@@ -138,8 +139,8 @@ def test_the_pictures_of_a_run_have_the_right_size(tmp_path: Path, monkeypatch, 
 
 
 def test_a_grid_is_laid_row_by_row_with_dark_ink(tmp_path: Path):
-    pictures = torch.linspace(-1, 1, 6)[:, None, None, None].expand(6, 1, 2, 3)
-    command.save_grid(tmp_path / "g.png", pictures, columns=2)
+    images = torch.linspace(-1, 1, 6)[:, None, None, None].expand(6, 1, 2, 3)
+    runs.save_grid(tmp_path / "g.png", images, columns=2)
     grid = Image.open(tmp_path / "g.png")
     assert grid.size == (6, 6)
     assert [grid.getpixel((3 * (k % 2), 2 * (k // 2))) for k in range(6)] == [255, 204, 153, 102, 51, 0]
@@ -158,7 +159,7 @@ def test_the_bar_shows_loss_and_images_a_second(tmp_path: Path, monkeypatch):
 
 
 def test_processes_that_do_not_lead_write_nothing(tmp_path: Path, monkeypatch, capsys):
-    monkeypatch.setattr(command, "leads", lambda: False)
+    monkeypatch.setattr(runs, "is_main_process", lambda: False)
     assert train(tmp_path) == 0
     assert contents(tmp_path) == {} and capsys.readouterr().out == ""
 
@@ -166,10 +167,10 @@ def test_processes_that_do_not_lead_write_nothing(tmp_path: Path, monkeypatch, c
 def test_precision_is_chosen_for_the_machine(monkeypatch):
     cpu = torch.device("cpu")
     for name in ("float32", "bf16", "float64"):
-        assert command.chosen_precision(name, cpu) == name
+        assert runs.chosen_precision(name, cpu) == name
     for fast, expected in ((True, "bf16"), (False, "float32")):
         monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda fast=fast: fast, raising=False)
-        assert command.chosen_precision("auto", cpu) == expected
+        assert runs.chosen_precision("auto", cpu) == expected
 
 
 # ---- interrupted and resumed (with kill -9 and at random moments: test_resume.py) ----
@@ -213,19 +214,57 @@ def test_resume_of_a_finished_run_changes_nothing(tmp_path: Path, capsys):
 
 
 def test_an_older_checkpoint_leads_to_the_same_end(tmp_path: Path, monkeypatch):
-    original, old = training.save_checkpoint, tmp_path / "old"
+    original, old = checkpoints.save, tmp_path / "old"
 
-    def save(path: Path, trainer: training.Trainer, about: dict) -> None:
-        original(path, trainer, about)
+    def save(path: Path, trainer: training.Trainer, description: dict) -> None:
+        original(path, trainer, description)
         if trainer.step == 3:
             old.write_bytes(path.read_bytes())
 
-    monkeypatch.setattr(training, "save_checkpoint", save)
+    monkeypatch.setattr(checkpoints, "save", save)
     train(tmp_path / "run")
     checkpoint, told = tmp_path / "run/checkpoint.safetensors", lines(tmp_path / "run")
     checkpoint.rename(tmp_path / "end"), old.rename(checkpoint)
     assert train(tmp_path / "run", "--resume") == 0
     assert same_tensors(checkpoint, tmp_path / "end") and lines(tmp_path / "run") == told
+
+
+BEFORE = Path(__file__).parent / "data" / "before_families.safetensors"
+
+
+def test_a_checkpoint_stored_before_families_is_resumed_to_the_end(tmp_path: Path):
+    """Step 3 of 6, written by the library at commit 19e6a81, whose own steps 4 to 6 had these losses and norms."""
+    options = ["--width", 2, "--mults", 1, "--blocks", 1, "--groups", 1, "--log-every", 1, "--attention-at"]
+    stored = checkpoints.read(BEFORE)
+    assert stored.step == 3 and stored.run["family"] == "unet" and "skips" not in stored.run["unet"]
+    shutil.copy(BEFORE, tmp_path / "checkpoint.safetensors")
+    assert train(tmp_path, "--resume", *options) == 0
+    found = lines(tmp_path)
+    assert [line["step"] for line in found] == [4, 5, 6]
+    assert [line["loss"] for line in found] == pytest.approx([0.963858902, 0.955991745, 1.027207613], rel=1e-5)
+    assert [line["norm"] for line in found] == pytest.approx([0.479367375, 0.439031929, 0.377206922], rel=1e-4)
+    assert "skips" not in checkpoints.read(tmp_path / "checkpoint.safetensors").run["unet"]
+
+
+@pytest.mark.parametrize("switch", ["skips", "time", "attention"])
+def test_a_checkpoint_of_a_network_without_a_part_is_refused_by_name(tmp_path: Path, capsys, switch):
+    stored = checkpoints.read(BEFORE)
+    run = {**stored.run, "unet": {**stored.run["unet"], switch: False}}
+    metadata = {"format": checkpoints.FORMAT, "step": "3", "run": json.dumps(run)}
+    save_file(stored.tensors, tmp_path / "checkpoint.safetensors", metadata)
+    assert train(tmp_path, "--resume") == 1
+    words = f"expected the description of a run, got one that does not fit (unet.{switch}: expected true"
+    assert words in one_error(capsys)
+
+
+def test_parts_that_a_killed_run_left_are_removed_on_resuming(tmp_path: Path):
+    train(tmp_path)
+    for name in ("checkpoint.safetensors", "weights.safetensors", "metrics.jsonl"):
+        (tmp_path / f"{name}.0123abcd.part").write_bytes(b"half")
+    (tmp_path / "notes.part").write_text("keep me")
+    before = {path.name for path in tmp_path.iterdir() if "0123abcd" not in path.name}
+    assert train(tmp_path, "--resume") == 0
+    assert {path.name for path in tmp_path.iterdir()} == before
 
 
 # ---- beginning with weights ----
@@ -235,7 +274,7 @@ def test_init_begins_with_the_parameters_of_a_file(tmp_path: Path, monkeypatch):
     train(tmp_path / "first")
     weights = tmp_path / "first/weights.safetensors"
     seen = {}
-    monkeypatch.setattr(command, "run", lambda options, trainer, *rest: seen.update(trainer.tensors()))
+    monkeypatch.setattr(runs, "take_steps", lambda options, trainer, *rest: seen.update(trainer.tensors()))
     assert train(tmp_path / "second", "--init", weights, "--seed", 5) == 0
     for name, tensor in load(weights.read_bytes()).items():
         assert seen[f"model.{name}"].equal(tensor.float()) and seen[f"ema.{name}"].equal(tensor.float())
@@ -250,7 +289,7 @@ def test_init_is_recorded_and_the_checkpoint_wins_on_resume(tmp_path: Path, monk
     for name in ("checkpoint", "weights"):
         run = json.loads(json.dumps(dict(pretrained.load_weights(tmp_path / "whole/weights.safetensors").run)))
         if name == "checkpoint":
-            run = training.read_checkpoint(tmp_path / "whole/checkpoint.safetensors").run
+            run = checkpoints.read(tmp_path / "whole/checkpoint.safetensors").run
         assert run["init"] == {"weights": str(weights), "sha256": sha256}
     train(tmp_path / "plain")
     assert not same_tensors(tmp_path / "plain/checkpoint.safetensors", tmp_path / "whole/checkpoint.safetensors")
@@ -260,7 +299,7 @@ def test_init_is_recorded_and_the_checkpoint_wins_on_resume(tmp_path: Path, monk
             assert train(tmp_path / f"{i}", "--init", weights) == 130
         assert train(tmp_path / f"{i}", "--resume", *again) == 0
         assert same_tensors(tmp_path / f"{i}/checkpoint.safetensors", tmp_path / "whole/checkpoint.safetensors")
-        run = training.read_checkpoint(tmp_path / f"{i}/checkpoint.safetensors").run
+        run = checkpoints.read(tmp_path / f"{i}/checkpoint.safetensors").run
         assert run["init"] == {"weights": str(weights), "sha256": sha256}
 
 
@@ -414,7 +453,7 @@ def test_metrics_of_something_else_are_refused_and_kept(tmp_path: Path, capsys):
 
 def test_a_full_disk_leaves_the_last_checkpoint_and_the_run_goes_on_later(tmp_path: Path, monkeypatch, capsys):
     train(tmp_path / "whole")
-    original = training.pieces
+    original = files.pieces
 
     def full(content: bytes):
         if b'"step":"6"' in content[:100_000]:  # the checkpoint's own header
@@ -423,10 +462,10 @@ def test_a_full_disk_leaves_the_last_checkpoint_and_the_run_goes_on_later(tmp_pa
         yield from original(content)
 
     with monkeypatch.context() as patch:
-        patch.setattr(training, "pieces", full)
+        patch.setattr(files, "pieces", full)
         assert train(tmp_path / "run") == 1
     assert "No space left on device: " in one_error(capsys)
-    assert training.read_checkpoint(tmp_path / "run/checkpoint.safetensors").step == 3
+    assert checkpoints.read(tmp_path / "run/checkpoint.safetensors").step == 3
     assert not list((tmp_path / "run").glob("*.part"))
     assert train(tmp_path / "run", "--resume") == 0
     assert same_tensors(tmp_path / "run/checkpoint.safetensors", tmp_path / "whole/checkpoint.safetensors")
@@ -434,16 +473,16 @@ def test_a_full_disk_leaves_the_last_checkpoint_and_the_run_goes_on_later(tmp_pa
 
 
 def test_a_loss_that_is_not_a_number_names_the_step_and_keeps_the_checkpoint(tmp_path: Path, monkeypatch, capsys):
-    original, calls = command.picture_loss, []
+    original, calls = runs.image_loss, []
 
     def loss(*arguments: object) -> torch.Tensor:
         calls.append(1)
         return original(*arguments) * (math.nan if len(calls) == 5 else 1.0)
 
-    monkeypatch.setattr(command, "picture_loss", loss)
+    monkeypatch.setattr(runs, "image_loss", loss)
     assert train(tmp_path) == 1
     assert "error: step 5: expected a finite loss and gradient, got loss nan" in one_error(capsys)
-    found = training.read_checkpoint(tmp_path / "checkpoint.safetensors")
+    found = checkpoints.read(tmp_path / "checkpoint.safetensors")
     assert found.step == 3 and all(bool(tensor.isfinite().all()) for tensor in found.tensors.values())
 
 
@@ -488,4 +527,4 @@ def test_download_says_what_is_there_and_fails_in_one_line(tmp_path: Path, monke
     few = Digits(torch.zeros(5, 1, 28, 28), None, torch.zeros(2, 1, 28, 28), None)
     monkeypatch.setattr(data, "mnist", lambda folder=None, cache=None: few)
     assert command.main(["download"]) == 0
-    assert capsys.readouterr().out == "MNIST: 5 training and 2 test pictures are there\n"
+    assert capsys.readouterr().out == "MNIST: 5 training and 2 test images are there\n"

@@ -11,15 +11,15 @@ from oracles import draw, refusal
 from safetensors.torch import load_file, save_file
 
 from diffusion_lib import pretrained
-from diffusion_lib.__main__ import save_weights
 from diffusion_lib.models.unet import UNet, UNetConfig
 from diffusion_lib.pretrained import WeightsError, load_weights
 from diffusion_lib.process import PARAMETERIZATIONS
+from diffusion_lib.runs import save_weights
 from diffusion_lib.schedules import cosine
 from diffusion_lib.training import Trainer, TrainingConfig
 
 TINY = UNetConfig(image_size=8, width=8, mults=(1, 2), blocks=1, attention_at=(4,), classes=3)
-ABOUT = {"data": "digits", "predict": "v", "schedule": "cosine"}
+RUN = {"data": "digits", "predict": "v", "schedule": "cosine"}
 
 
 def tiny(config: UNetConfig = TINY) -> UNet:
@@ -32,7 +32,7 @@ def tiny(config: UNetConfig = TINY) -> UNet:
 
 
 def described(config: UNetConfig) -> dict:
-    return {**ABOUT, "unet": json.loads(json.dumps(vars(config)))}
+    return {**RUN, "family": "unet", "unet": json.loads(json.dumps(vars(config)))}
 
 
 def stored(path: Path, config: UNetConfig = TINY) -> Path:
@@ -70,7 +70,12 @@ def test_a_network_comes_back_rounded_to_half_precision(good):
     found = load_weights(good)
     assert found.model.config == TINY and found.parameterization is PARAMETERIZATIONS["v"]
     assert found.schedule.alpha_bar.equal(cosine().alpha_bar)
-    assert found.run["step"] == 0 and found.run["training"]["steps"] == 5 and found.run["data"] == "digits"
+    assert (
+        found.run["family"] == "unet"
+        and found.run["step"] == 0
+        and found.run["training"]["steps"] == 5
+        and found.run["data"] == "digits"
+    )
     assert found.sha256 == hashlib.sha256(good.read_bytes()).hexdigest()
     before, after = dict(tiny().named_parameters()), dict(found.model.named_parameters())
     assert before.keys() == after.keys()
@@ -196,8 +201,8 @@ def test_a_configuration_that_contradicts_the_tensors_is_refused(good, tmp_path:
 
 @pytest.mark.parametrize(
     "run",
-    [None, "{", "[]", "{}", {"unet": 3}, {"schedule": "bent"}, {"predict": "past"}],
-    ids=["none", "no JSON", "list", "empty", "network", "schedule", "prediction"],
+    [None, "{", "[]", "{}", "3", {"unet": 3}, {"family": "vae"}, {"schedule": "bent"}, {"predict": "past"}],
+    ids=["none", "no JSON", "list", "empty", "number", "network", "family", "schedule", "prediction"],
 )
 def test_a_description_that_does_not_fit_is_refused(good, tmp_path: Path, run):
     whole = {**load_weights(good).run, **run} if isinstance(run, dict) else run
@@ -219,6 +224,48 @@ def test_tensors_that_contradict_the_configuration_are_refused(good, tmp_path: P
     change(tensors)
     path = rewritten(good, tmp_path / "w", dict(load_weights(good).run), tensors)
     assert "1 tensors contradict the configuration" in refused(path)
+
+
+# ---- files that were written before `family`, when a U-Net had switches for ablations ----
+
+
+def before(run: dict, **switches: bool) -> dict:
+    """Return a description as it was then."""
+    old = {name: value for name, value in run.items() if name != "family"}
+    return {**old, "unet": {**old["unet"], "skips": True, "time": True, "attention": True, **switches}}
+
+
+def test_a_description_written_before_is_read(good, tmp_path: Path):
+    found = load_weights(good)
+    old = load_weights(rewritten(good, tmp_path / "w", before(dict(found.run))))
+    assert old.run == found.run and old.model.config == TINY
+    for left, right in zip(old.model.parameters(), found.model.parameters(), strict=True):
+        assert left.equal(right)
+
+
+@pytest.mark.parametrize("switch", ["skips", "time", "attention"])
+def test_a_network_without_a_part_is_refused_by_name(good, tmp_path: Path, switch):
+    path = rewritten(good, tmp_path / "w", before(dict(load_weights(good).run), **{switch: False}))
+    assert f"unet.{switch}: expected true, a U-Net with all its parts, got False" in refused(path)
+
+
+# Answers of the shipped networks in float64, from the library of the commit before the change (19e6a81): of the second
+# of three images, the mean, the mean square and the pixel in the middle.
+ANSWERS = {
+    "mnist": (0.7510518722255, 1.018142862185, -0.8805762026375),
+    "digits": (0.4008559076712, 0.6377782366401, -0.3883140988116),
+}
+
+
+@pytest.mark.parametrize("name", ANSWERS)
+def test_shipped_files_answer_as_before(name):
+    network = pretrained.pretrained(name).model.double()
+    side, generator = network.config.image_size, torch.Generator().manual_seed(3)
+    x = torch.randn(3, 1, side, side, generator=generator, dtype=torch.float64)
+    with torch.no_grad():
+        answer = network(x, torch.tensor([1, 400, 1000]), torch.tensor([0, 7, 10]))[1, 0]
+    found = answer.mean(), answer.square().mean(), answer[side // 2, side // 2]
+    assert [float(value) for value in found] == pytest.approx(ANSWERS[name], rel=1e-9)
 
 
 # ---- what ships ----

@@ -14,6 +14,7 @@ import torch
 from safetensors.torch import load
 
 from diffusion_lib import __main__ as command
+from diffusion_lib import runs
 
 torch.distributed.is_available() or pytest.skip("PyTorch without torch.distributed", allow_module_level=True)
 
@@ -24,9 +25,9 @@ RUN += ["--log-every", "1", "--save-every", "25", "--sample-every", "1000", "--l
 
 
 @pytest.fixture(autouse=True)
-def grey_pictures(monkeypatch):
+def grey_images(monkeypatch):
     """Grids at no cost, in this process."""
-    monkeypatch.setattr(command, "sampled", lambda network, *options: torch.zeros(80, 1, 16, 16))
+    monkeypatch.setattr(runs, "sample_images", lambda network, *options: torch.zeros(80, 1, 16, 16))
 
 
 def torchrun(*arguments: object) -> subprocess.CompletedProcess:

@@ -8,6 +8,7 @@ from unet_oracle import renamed, twins
 
 from diffusion_lib.models.layers import ResBlock
 from diffusion_lib.models.unet import UNet, UNetConfig
+from diffusion_lib.pretrained import pretrained
 
 GRAPHS = {
     "MNIST's": UNetConfig(classes=10),
@@ -70,7 +71,7 @@ def ask(network: UNet, x: torch.Tensor = X, t: list[int] = TIMES, labels: list[i
         UNetConfig(image_size=5, width=4, mults=(2,), blocks=3, attention_at=(5,), groups=1),
     ],
 )
-def test_answer_has_the_shape_of_the_picture(config):
+def test_answer_has_the_shape_of_the_image(config):
     x = torch.ones(2, config.channels, config.image_size, config.image_size)
     assert ask(awake(config), x).shape == x.shape
     assert ask(awake(config), x[:0], [], []).shape == (0, *x.shape[1:])
@@ -104,7 +105,7 @@ def test_two_blocks_down_three_up_and_everything_kept_is_read_once():
     assert [list(map(id, stage)) for stage in read] == [list(map(id, stage)) for stage in reversed(kept)]
 
 
-def test_each_picture_of_a_batch_is_answered_by_itself():
+def test_each_image_of_a_batch_is_answered_by_itself():
     network = awake(TINY)
     alone = [ask(network, X[k : k + 1], TIMES[k : k + 1], LABELS[k : k + 1]) for k in range(2)]
     torch.testing.assert_close(ask(network), torch.cat(alone), rtol=1e-4, atol=1e-5)
@@ -128,8 +129,10 @@ def test_each_block_gets_its_rows_of_one_linear_map_of_time_plus_label():
     network, t, labels = awake(TINY).double(), torch.tensor(TIMES), torch.tensor(LABELS)
     emb = network.time(t) + network.label.weight[labels]
     expected = (emb * emb.sigmoid()) @ network.shifts.weight.T + network.shifts.bias
-    widths, shifts = [8, 8, 16, 16, 16, 16, 16, 16, 16, 8, 8, 8], list(network.embed(t, labels))  # down, middle, up
-    assert [tuple(shift.shape) for shift in shifts] == [(2, width) for width in widths]
+    widths = [[8] * 2, [16] * 2, [16] * 2, [16] * 3, [8] * 3]  # down, down, the middle, up, up
+    stages = network.embed(t, labels)
+    assert [[tuple(shift.shape) for shift in stage] for stage in stages] == [[(2, w) for w in ws] for ws in widths]
+    shifts = [shift for stage in stages for shift in stage]
     torch.testing.assert_close(torch.cat(shifts, 1), expected, rtol=1e-12, atol=1e-12)
     heard = []
     for block in network.modules():
@@ -140,7 +143,7 @@ def test_each_block_gets_its_rows_of_one_linear_map_of_time_plus_label():
 
 
 @pytest.mark.parametrize("channels", [1, 3])
-def test_pictures_go_their_way_channels_last_whatever_layout_they_come_in(channels):
+def test_images_go_their_way_channels_last_whatever_layout_they_come_in(channels):
     network, layouts = awake(replace(TINY, channels=channels)).double(), set()
     for module in network.modules():
         if isinstance(module, torch.nn.Conv2d) and module is not network.head:
@@ -163,7 +166,7 @@ def test_double_precision():
     assert relative(single.double(), double) < 1e-5
 
 
-def test_autocast_to_bfloat16_answers_in_the_dtype_of_the_picture():
+def test_autocast_to_bfloat16_answers_in_the_dtype_of_the_image():
     network = awake(TINY)
     with torch.autocast("cpu", torch.bfloat16):
         answer = ask(network)
@@ -171,42 +174,23 @@ def test_autocast_to_bfloat16_answers_in_the_dtype_of_the_picture():
     assert 1e-6 < relative(answer, ask(network)) < 0.05
 
 
-# ---- the switches
+# ---- exported
 
 
-def shapes(**switches: bool) -> dict[str, tuple[int, ...]]:
-    return {name: tuple(p.shape) for name, p in UNet(replace(TINY, **switches)).named_parameters()}
-
-
-def test_without_attention_nothing_else_is_missing():
-    assert shapes(attention=False) == {name: shape for name, shape in shapes().items() if ".attention." not in name}
-
-
-def test_without_time_the_answer_does_not_know_it():
-    assert shapes(time=False) == shapes()
-    timed, timeless = awake(TINY), awake(replace(TINY, time=False))
-    assert torch.equal(ask(timeless), ask(timeless, t=[77, 3]))
-    assert relative(ask(timeless, labels=[1, 3])[:1], ask(timeless)[:1]) > 1e-3  # labels are still read
-    assert relative(ask(timed, t=[77, 3]), ask(timed)) > 1e-3
-
-
-def test_without_skips_only_what_reads_them_is_narrower():
-    full, narrow = shapes(), shapes(skips=False)
-    different = {name for name in full if narrow.get(name) != full[name]}
-    readers = [f"up.{i}.blocks.{j}.res" for i in range(2) for j in range(3)]
-    assert set(narrow) <= set(full)
-    assert all(name.startswith("up.") and name.split(".res.")[0] + ".res" in readers for name in different)
-    assert {f"{block}.conv_in.weight" for block in readers} <= different
-    assert {name.rpartition(".res.")[2].partition(".")[0] for name in different} == {"conv_in", "norm_in", "shortcut"}
-
-
-def test_only_the_skips_pass_by_the_middle():
-    """With the middle's answer set to zero an hourglass answers the same for every picture, a U-Net does not."""
-    for skips in (True, False):
-        network = awake(replace(TINY, skips=skips))
-        network.middle[1].register_forward_hook(lambda _, args, out: torch.zeros_like(out))
-        same = torch.equal(ask(network, X[:1], [5], [1]), ask(network, X[1:], [5], [1]))
-        assert same is not skips
+def test_an_exported_network_agrees_with_the_shipped_weights_for_any_batch():
+    """With PyTorch's own exporter, from an example of two images."""
+    network = pretrained("mnist").model
+    size, batch = torch.export.Dim("batch"), {}
+    for B in (1, 2, 7):
+        generator = torch.Generator().manual_seed(B)
+        t, labels = (torch.randint(low, high, (B,), generator=generator) for low, high in ((1, 1001), (0, 11)))
+        batch[B] = torch.randn(B, 1, 32, 32, generator=generator), t, labels
+    exported = torch.export.export(network, batch[2], dynamic_shapes=({0: size},) * 3).module()
+    for example in batch.values():
+        with torch.no_grad():
+            answer = network(*example)
+            torch.testing.assert_close(exported(*example), answer, rtol=1e-6, atol=1e-6)
+        assert answer.abs().mean() > 0.1
 
 
 # ---- bad input
@@ -230,6 +214,11 @@ def test_only_the_skips_pass_by_the_middle():
         ({"blocks": 0}, ValueError, "blocks: expected at least 1, got 0"),
         ({"blocks": -1}, ValueError, "blocks: expected at least 1, got -1"),
         ({"groups": 0}, ValueError, "groups: expected at least 1, got 0"),
+        (
+            {"groups": 8},
+            ValueError,
+            "groups: expected at least two channels a group .*time.*, got 8 groups of 8 channels",
+        ),
         ({"heads": 0}, ValueError, "heads: expected at least 1, got 0"),
         ({"classes": -1}, ValueError, "classes: expected at least 0, got -1"),
         ({"mults": ()}, ValueError, "mults: expected at least one stage, got none"),
@@ -255,7 +244,7 @@ def test_config_refuses(change, error, message):
         (X.numpy(), [1, 2], [0, 1], TypeError, "x_t: expected a torch.Tensor, got ndarray"),
         (X, [1, 2, 3], [0, 1], ValueError, r"t: expected one time or shape \(2,\), got shape \(3,\)"),
         (X, [[1], [2]], [0, 1], ValueError, r"t: expected one time or shape \(2,\), got shape \(2, 1\)"),
-        (X, 5, [0, 1], ValueError, r"t: expected shape \(2,\), one time a picture, got a single time"),
+        (X, 5, [0, 1], ValueError, r"t: expected shape \(2,\), one time an image, got a single time"),
         (X, [0, 5], [0, 1], ValueError, "t: expected times in 1..2147483648, got 0..5"),
         (X, [1.0, 2.0], [0, 1], TypeError, "t: expected integers, got a tensor of torch.float32"),
         (X, [1, 2], None, ValueError, r"labels: expected a tensor \(2,\) in 0..3 \(3: no label\), got None"),

@@ -1,17 +1,18 @@
-"""The parts that the U-Net is built from: time embedding, residual block, self-attention, down and up."""
+"""The layers that the U-Net is built from: time embedding, residual block, self-attention, down and up."""
 
 import math
 
 import torch
 from torch import Tensor, nn
+from torch.nn.functional import conv_transpose2d, pad
 
 from diffusion_lib.arguments import require_count
 
 
 def sinusoidal(t: Tensor, width: int) -> Tensor:
-    """Write each time as `width` numbers between -1 and 1: cosines, then sines, from fast to slow.
+    """Return the sinusoidal embedding of each time: `width` entries in [-1, 1], cosines, then sines, from fast to slow.
 
-    Entry i of each half turns at frequency 10000^(-2i / width) (Vaswani et al. 2017, section 3.5; Ho et al. 2020,
+    Entry i of each half has the frequency 10000^(-2i / width) (Vaswani et al. 2017, section 3.5; Ho et al. 2020,
     appendix B): near times differ in the fast entries, far times in the slow ones.
 
     Args: t (B,), any real numbers; width, even. Returns: (B, width), float64. Raises: TypeError, ValueError.
@@ -25,12 +26,12 @@ def sinusoidal(t: Tensor, width: int) -> Tensor:
 
 
 def silu(x: Tensor) -> Tensor:
-    """Return x sigmoid(x), written over x where no gradient will ask for it: for an x that nobody else reads."""
+    """Return x sigmoid(x), computed in place when gradients are off; pass only tensors that nothing else uses."""
     return nn.functional.silu(x, inplace=not torch.is_grad_enabled())
 
 
 class TimeEmbedding(nn.Module):
-    """The sinusoidal numbers of t, mixed by two linear maps into the vector that says the time to the network."""
+    """The sinusoidal embedding of t, mixed by two linear maps into the vector that tells the network the time."""
 
     def __init__(self, width: int, embedding: int) -> None:
         super().__init__()
@@ -47,8 +48,13 @@ class Norm(nn.GroupNorm):
     """Group normalisation (Wu and He 2018, eq. 7): PyTorch's, with a way around a crash.
 
     It takes mean and variance of bfloat16 in float32 and rounds only its answer. On a CPU it does so fast for groups of
-    16 channels or more, several times slower for narrower ones.
+    16 channels or more, several times slower for narrower ones. Raises: ValueError for groups that do not divide the
+    channels, and for groups of one channel (see `require_shared_groups`).
     """
+
+    def __init__(self, groups: int, channels: int) -> None:
+        super().__init__(groups, channels)
+        require_shared_groups(groups, channels)
 
     def forward(self, x: Tensor) -> Tensor:
         """Return x with each group of channels at mean 0 and variance 1, then scaled and shifted, (B, C, H, W)."""
@@ -57,12 +63,24 @@ class Norm(nn.GroupNorm):
         return super().forward(x)
 
 
+def require_shared_groups(groups: int, channels: int) -> None:
+    """ValueError where each channel is a group of its own: a residual block could not depend on the time then.
+
+    The time is added to a whole channel alike, and a norm of that channel alone subtracts it again with the mean.
+    """
+    if groups >= channels:
+        raise ValueError(
+            f"groups: expected at least two channels a group (the norm of a single channel subtracts the shift by "
+            f"which a block is told the time), got {groups} groups of {channels} channels"
+        )
+
+
 class ResBlock(nn.Module):
     """x + f(x, shift): twice norm, SiLU, convolution, with the shift added in between (Ho et al. 2020, appendix B).
 
-    The shift is what the time says to this block: one number for each channel, added at every pixel alike. The last
-    convolution starts at zero, so that a new block passes x on unchanged (where c_in = c_out; otherwise x goes through
-    a convolution of size 1). Raises: ValueError for groups that do not divide both channels.
+    The shift tells this block the time: one number for each channel, added at every pixel alike. The last convolution
+    starts at zero, so that a new block passes x on unchanged (where c_in = c_out; otherwise x goes through a
+    convolution of size 1). Raises: ValueError for groups that do not divide both channels, or of one channel each.
     """
 
     def __init__(self, c_in: int, c_out: int, groups: int) -> None:
@@ -81,17 +99,15 @@ class ResBlock(nn.Module):
         h = self.conv_in(silu(self.norm_in(x)))
         if shift.shape != h.shape[:2]:
             raise ValueError(f"shift: expected shape {tuple(h.shape[:2])}, got {tuple(shift.shape)}")
-        h += shift[:, :, None, None]
-        h = self.conv_out(silu(self.norm_out(h)))
-        h += self.shortcut(x)
-        return h
+        h = self.conv_out(silu(self.norm_out(h + shift[:, :, None, None])))
+        return self.shortcut(x) + h
 
 
 class SelfAttention(nn.Module):
-    """x + attention: every pixel looks at every other and takes a weighted mean of what it finds there.
+    """x + attention: each pixel takes a weighted mean of the values of all pixels, weighted by how well they match.
 
     softmax(q k^T / sqrt(C / heads)) v (Vaswani et al. 2017, eq. 1), with the pixels as the sequence. A convolution of
-    size 1 is the same linear map at each pixel; the last one starts at zero. Each head looks with its own share of the
+    size 1 is the same linear map at each pixel; the last one starts at zero. Each head works on its own share of the
     channels. Raises: ValueError for heads or groups that do not divide the channels.
     """
 
@@ -105,7 +121,7 @@ class SelfAttention(nn.Module):
         self.out = zeroed(nn.Conv2d(channels, channels, 1))
 
     def forward(self, x: Tensor) -> Tensor:
-        """Return x plus what attention found, (B, C, H, W) -> (B, C, H, W)."""
+        """Return x plus the attention's answer, (B, C, H, W) -> (B, C, H, W)."""
         B, C, H, W = x.shape
         qkv = self.qkv(self.norm(x)).permute(0, 2, 3, 1)  # (B, H, W, 3C)
         qkv = qkv.reshape(B, H * W, 3, self.heads, C // self.heads)
@@ -116,21 +132,21 @@ class SelfAttention(nn.Module):
 
 
 class Down(nn.Module):
-    """Halve the picture's side: a convolution whose centre stops at every second pixel (Ho et al., code)."""
+    """Halve the image's side: a convolution of stride 2 (Ho et al. 2020, code)."""
 
     def __init__(self, channels: int) -> None:
         super().__init__()
         self.conv = nn.Conv2d(channels, channels, 3, stride=2, padding=1)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Return the smaller picture, (B, C, H, W) -> (B, C, H/2, W/2)."""
+        """Return the smaller image, (B, C, H, W) -> (B, C, H/2, W/2)."""
         return self.conv(x)
 
 
 class Up(nn.Module):
-    """Double the picture's side: repeat each pixel, then smooth by a convolution (no checkerboard pattern).
+    """Double the image's side: repeat each pixel, then smooth by a convolution (no checkerboard pattern).
 
-    Both in one step, with 16 products for each pixel of the small picture in place of 36: see `stamp`.
+    Both in one step, with 16 products for each pixel of the small image in place of 36: see `stamp`.
     """
 
     def __init__(self, channels: int) -> None:
@@ -138,17 +154,18 @@ class Up(nn.Module):
         self.conv = nn.Conv2d(channels, channels, 3, padding=1)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Return the larger picture, (B, C, H, W) -> (B, C, 2H, 2W)."""
-        larger = nn.functional.conv_transpose2d(x, stamp(self.conv.weight), stride=2, padding=1)
+        """Return the larger image, (B, C, H, W) -> (B, C, 2H, 2W)."""
+        larger = conv_transpose2d(x, stamp(self.conv.weight), stride=2, padding=1)
+        assert self.conv.bias is not None  # a convolution may lack one; this one does not
         larger += self.conv.bias.to(larger.dtype)[:, None, None]  # given to it, the bias would double its backward pass
         return larger
 
 
 def stamp(kernel: Tensor) -> Tensor:
-    """Return what one pixel leaves on a picture of twice the side when pixels are repeated, then convolved.
+    """Return what one pixel adds to an image of twice the side when pixels are repeated, then convolved.
 
     Repeating puts the pixel at 2 x 2 places; from each, a convolution spreads it by its kernel, turned by half a turn.
-    The stamp is the sum of the four, and a transposed convolution of stride 2 presses it down for every pixel.
+    The stamp is the sum of the four, and a transposed convolution of stride 2 adds it once for every pixel.
 
     Args: kernel (c_out, c_in, 3, 3), of a convolution. Returns: (c_in, c_out, 4, 4), for a transposed one, channels
     last in memory, which it reads fastest. Raises: ValueError for another shape.
@@ -156,11 +173,12 @@ def stamp(kernel: Tensor) -> Tensor:
     if kernel.ndim != 4 or kernel.shape[2:] != (3, 3):
         raise ValueError(f"kernel: expected shape (c_out, c_in, 3, 3), got {tuple(kernel.shape)}")
     turned = kernel.flip(2, 3).transpose(0, 1).contiguous(memory_format=torch.channels_last)
-    rows = nn.functional.pad(turned, (0, 0, 0, 1)) + nn.functional.pad(turned, (0, 0, 1, 0))  # (c_in, c_out, 4, 3)
-    return nn.functional.pad(rows, (0, 1)) + nn.functional.pad(rows, (1, 0))
+    rows = pad(turned, (0, 0, 0, 1)) + pad(turned, (0, 0, 1, 0))  # (c_in, c_out, 4, 3)
+    return pad(rows, (0, 1)) + pad(rows, (1, 0))
 
 
 def zeroed(layer: nn.Conv2d) -> nn.Conv2d:
     """Return the layer with weights and bias set to zero."""
-    nn.init.zeros_(layer.weight), nn.init.zeros_(layer.bias)
+    for parameter in layer.parameters():
+        nn.init.zeros_(parameter)
     return layer

@@ -1,13 +1,23 @@
-"""The U-Net of DDPM: a picture and a time in, a picture of the same shape out (Ho et al. 2020, appendix B)."""
+"""The U-Net of DDPM: an image and a time in, an image of the same shape out (Ho et al. 2020, appendix B)."""
 
-from collections.abc import Iterator
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 
 from diffusion_lib.arguments import require_count, require_labels, require_real, require_time
-from diffusion_lib.models.layers import Down, Norm, ResBlock, SelfAttention, TimeEmbedding, Up, silu, zeroed
+from diffusion_lib.models.layers import (
+    Down,
+    Norm,
+    ResBlock,
+    SelfAttention,
+    TimeEmbedding,
+    Up,
+    require_shared_groups,
+    silu,
+    zeroed,
+)
 
 
 @dataclass(frozen=True)
@@ -17,7 +27,7 @@ class UNetConfig:
     Raises: TypeError, ValueError, at once, for numbers that do not fit together.
     """
 
-    channels: int = 1  # of the picture
+    channels: int = 1  # of the image
     image_size: int = 32
     width: int = 32
     mults: tuple[int, ...] = (1, 2, 2)
@@ -26,9 +36,6 @@ class UNetConfig:
     groups: int = 2  # of channels, for the norms; from width 32 on of 16 or more, narrower ones are slow on a CPU
     heads: int = 1
     classes: int = 0  # labels 0..classes-1, and `classes` itself for "no label"; 0: the network takes no labels
-    skips: bool = True  # these three exist for lesson 12's ablations
-    time: bool = True
-    attention: bool = True
 
     def __post_init__(self) -> None:
         for name in ("channels", "image_size", "width", "blocks", "groups", "heads"):
@@ -44,6 +51,8 @@ class UNetConfig:
             raise ValueError(
                 f"image_size: expected a multiple of {factor} for {len(self.mults)} stages, got {self.image_size}"
             )
+        for width in self.widths:
+            require_shared_groups(self.groups, width)
         for width in [self.width, *self.widths]:
             if width % 2 or width % self.groups or width % self.heads:
                 raise ValueError(
@@ -60,7 +69,7 @@ class UNetConfig:
 
     @property
     def sizes(self) -> tuple[int, ...]:
-        """The side of the picture at each stage."""
+        """The side of the image at each stage."""
         return tuple(self.image_size // 2**i for i in range(len(self.mults)))
 
     @property
@@ -75,12 +84,11 @@ class Block(nn.Module):
     def __init__(self, c_in: int, c_out: int, config: UNetConfig, attend: bool) -> None:
         super().__init__()
         self.res = ResBlock(c_in, c_out, config.groups)
-        attend = attend and config.attention
         self.attention = SelfAttention(c_out, config.heads, config.groups) if attend else nn.Identity()
 
-    def forward(self, x: Tensor, shifts: Iterator[Tensor]) -> Tensor:
-        """Return the block's output, (B, c_in, H, W) -> (B, c_out, H, W); it takes the next of the shifts."""
-        return self.attention(self.res(x, next(shifts)))
+    def forward(self, x: Tensor, shift: Tensor) -> Tensor:
+        """Return the block's output, (B, c_in, H, W) and the time's shift (B, c_out) -> (B, c_out, H, W)."""
+        return self.attention(self.res(x, shift))
 
 
 class DownStage(nn.Module):
@@ -92,11 +100,11 @@ class DownStage(nn.Module):
         sizes = [c_in] + [c_out] * config.blocks
         self.blocks = nn.ModuleList(Block(a, c_out, config, attend) for a in sizes[:-1])
 
-    def forward(self, x: Tensor, shifts: Iterator[Tensor]) -> tuple[Tensor, list[Tensor]]:
-        """Return the stage's output and what it keeps, blocks + 1 tensors."""
+    def forward(self, x: Tensor, shifts: Sequence[Tensor]) -> tuple[Tensor, list[Tensor]]:
+        """Return the stage's output and what it keeps, blocks + 1 tensors; `shifts` has one for each block."""
         kept = [self.down(x)]  # (B, c_in, H, W)
-        for block in self.blocks:
-            kept.append(block(kept[-1], shifts))  # (B, c_out, H, W)
+        for block, shift in zip(self.blocks, shifts, strict=True):
+            kept.append(block(kept[-1], shift))  # (B, c_out, H, W)
         return kept[-1], kept
 
 
@@ -106,15 +114,14 @@ class UpStage(nn.Module):
     def __init__(self, c_in: int, c_out: int, c_kept: int, config: UNetConfig, attend: bool, last: bool) -> None:
         super().__init__()
         before = [c_in] + [c_out] * config.blocks
-        kept = [config.skips * c for c in [c_out] * config.blocks + [c_kept]]  # no channels without skips
+        kept = [c_out] * config.blocks + [c_kept]
         self.blocks = nn.ModuleList(Block(a + b, c_out, config, attend) for a, b in zip(before, kept, strict=True))
         self.up = nn.Identity() if last else Up(c_out)
-        self.skips = config.skips
 
-    def forward(self, x: Tensor, shifts: Iterator[Tensor], kept: list[Tensor]) -> Tensor:
-        """Return the stage's output, at the side of the next stage up."""
-        for block, skip in zip(self.blocks, reversed(kept), strict=True):
-            x = block(torch.cat([x, skip], dim=1) if self.skips else x, shifts)  # (B, c_out, H, W)
+    def forward(self, x: Tensor, shifts: Sequence[Tensor], kept: Sequence[Tensor]) -> Tensor:
+        """Return the stage's output, at the side of the next stage up; one shift and one kept tensor for each block."""
+        for block, shift, skip in zip(self.blocks, shifts, reversed(kept), strict=True):
+            x = block(torch.cat([x, skip], dim=1), shift)  # (B, c_out, H, W)
         return self.up(x)
 
 
@@ -122,7 +129,10 @@ class UNet(nn.Module):
     """The network of Ho et al. 2020: down in stages, through the middle, up again with everything kept on the way down.
 
     Weights are drawn from `seed` alone; the last convolution starts at zero, so a new network answers 0. They lie in
-    memory channels last, where PyTorch's convolutions are fastest; pictures on their way through take this layout on.
+    memory channels last, where PyTorch's convolutions are fastest; activations inherit this memory layout.
+
+    `torch.export.export` takes it, with a batch of any size: the values of t and of labels are then not checked, for
+    there are none while a network is traced.
     """
 
     def __init__(self, config: UNetConfig, seed: int = 0) -> None:
@@ -131,14 +141,14 @@ class UNet(nn.Module):
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
             self._build(config)
-        self.to(memory_format=torch.channels_last)
+        self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # PyTorch's stubs lack it
 
     def _build(self, config: UNetConfig) -> None:
         widths, bottom = config.widths, config.widths[-1]
         attend = [size in config.attention_at for size in config.sizes]
         below = [widths[0], *widths[:-1]]  # what enters each stage on the way down
         above = [*widths[1:], bottom]  # what enters each stage on the way up
-        self.time = TimeEmbedding(config.width, config.embedding)
+        self.time: nn.Module = TimeEmbedding(config.width, config.embedding)
         self.label = nn.Embedding(config.classes + 1, config.embedding) if config.classes else None
         self.stem = nn.Conv2d(config.channels, widths[0], 3, padding=1)
         self.down = nn.ModuleList(DownStage(below[i], widths[i], config, attend[i], i == 0) for i in range(len(widths)))
@@ -146,8 +156,9 @@ class UNet(nn.Module):
         self.up = nn.ModuleList(
             UpStage(above[i], widths[i], below[i], config, attend[i], i == 0) for i in reversed(range(len(widths)))
         )
-        self.block_channels = [block.conv_out.out_channels for block in self.modules() if isinstance(block, ResBlock)]
-        self.shifts = nn.Linear(config.embedding, sum(self.block_channels))  # for each residual block its own rows
+        self.block_channels = [_block_channels(stage) for stage in [*self.down, self.middle, *self.up]]
+        total = sum(sum(channels) for channels in self.block_channels)
+        self.shifts = nn.Linear(config.embedding, total)  # for each residual block its own rows
         self.norm = Norm(config.groups, widths[0])
         self.head = zeroed(nn.Conv2d(widths[0], config.channels, 3, padding=1))
 
@@ -156,14 +167,16 @@ class UNet(nn.Module):
         """The label that says "no label": the one after the last class."""
         return self.config.classes
 
-    def embed(self, t: Tensor, labels: Tensor | None) -> Iterator[Tensor]:
-        """Return what time and label say to each residual block, in the order of their work, (B, c_out) each.
+    def embed(self, t: Tensor, labels: Tensor | None) -> list[tuple[Tensor, ...]]:
+        """Return the shifts by which each residual block is told time and label: stage by stage, (B, c_out) each.
 
-        A linear map of SiLU(time + label) for each block; their matrices lie one below the other in a single one.
+        The stages in the order of their work: down, the middle, up. A shift is a linear map of SiLU(time + label); the
+        blocks' matrices lie one below the other in a single one.
         """
-        emb = self.time(t if self.config.time else torch.zeros_like(t))
+        emb = self.time(t)
         emb = emb if self.label is None else emb + self.label(labels)
-        return iter(self.shifts(silu(emb)).split(self.block_channels, dim=1))
+        stages = self.shifts(silu(emb)).split([sum(channels) for channels in self.block_channels], dim=1)
+        return [stage.split(channels, dim=1) for stage, channels in zip(stages, self.block_channels, strict=True)]
 
     def forward(self, x_t: Tensor, t: Tensor, labels: Tensor | None = None) -> Tensor:
         """Return the network's answer, of the shape and dtype of x_t.
@@ -172,22 +185,27 @@ class UNet(nn.Module):
         if and only if the network has classes. Raises: TypeError, ValueError.
         """
         self._check(x_t, t, labels)
-        shifts = self.embed(t, labels)
-        x = self.stem(x_t)
-        kept = []
-        for stage in self.down:
-            x, skips = stage(x, shifts)
+        shifts, middle = self.embed(t, labels), len(self.down)
+        x, kept = self.stem(x_t), []
+        for stage, stage_shifts in zip(self.down, shifts[:middle], strict=True):
+            x, skips = stage(x, stage_shifts)
             kept.append(skips)
-        for block in self.middle:
-            x = block(x, shifts)
-        for stage in self.up:
-            x = stage(x, shifts, kept.pop())
+        for block, shift in zip(self.middle, shifts[middle], strict=True):
+            x = block(x, shift)
+        for stage, stage_shifts in zip(self.up, shifts[middle + 1 :], strict=True):
+            x = stage(x, stage_shifts, kept.pop())
         return self.head(silu(self.norm(x))).to(x_t.dtype)
 
     def _check(self, x_t: Tensor, t: Tensor, labels: Tensor | None) -> None:
         expected = (self.config.channels, self.config.image_size, self.config.image_size)
         if require_real("x_t", x_t).ndim != 4 or tuple(x_t.shape[1:]) != expected:
             raise ValueError(f"x_t: expected shape (B, {', '.join(map(str, expected))}), got {tuple(x_t.shape)}")
+        if torch.compiler.is_compiling():
+            return  # a traced tensor has no values to look at
         if require_time("t", t, 1, 2**31, len(x_t)).ndim != 1:
-            raise ValueError(f"t: expected shape ({len(x_t)},), one time a picture, got a single time")
+            raise ValueError(f"t: expected shape ({len(x_t)},), one time an image, got a single time")
         require_labels(labels, self.config.classes, len(x_t))
+
+
+def _block_channels(stage: nn.Module) -> list[int]:
+    return [block.conv_out.out_channels for block in stage.modules() if isinstance(block, ResBlock)]

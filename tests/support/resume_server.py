@@ -19,20 +19,20 @@ from pathlib import Path
 import torch
 
 from diffusion_lib import __main__ as command
-from diffusion_lib import data, training
+from diffusion_lib import checkpoints, data, files, runs, training
 
 PIECE = 32 * 1024  # bytes: two dozen pieces a checkpoint
 PATIENCE = 60  # seconds: a child that outlives its moment by this much goes on, and the test fails
 
 
 def grey(network: object, *options: object) -> torch.Tensor:
-    """Pictures at no cost; what is trained does not depend on them."""
+    """Images at no cost; what is trained does not depend on them."""
     return torch.zeros(80, 1, 16, 16)
 
 
 def end_at(kill: dict) -> None:
     """Arrange that this process is ended at the moment asked for."""
-    take, save, pieces = training.Trainer._one, training.save_checkpoint, training.pieces
+    take, save, pieces = training.Trainer._one, checkpoints.save, files.pieces
     saving = {"step": 0}
 
     def end() -> None:
@@ -46,9 +46,9 @@ def end_at(kill: dict) -> None:
             time.sleep(PATIENCE)  # the moment comes before the end, however slow the machine
         return taken
 
-    def save_checkpoint(path: Path, trainer: training.Trainer, about: dict) -> None:
+    def save_checkpoint(path: Path, trainer: training.Trainer, description: dict) -> None:
         saving["step"] = trainer.step
-        save(path, trainer, about)
+        save(path, trainer, description)
         saving["step"] = 0
 
     def slow_pieces(content: bytes) -> object:
@@ -58,7 +58,7 @@ def end_at(kill: dict) -> None:
                 time.sleep(PATIENCE)  # SIGINT arrives here
             yield piece
 
-    training.Trainer._one, training.save_checkpoint, training.pieces = one, save_checkpoint, slow_pieces
+    training.Trainer._one, checkpoints.save, files.pieces = one, save_checkpoint, slow_pieces
 
 
 def child(request: dict) -> int:
@@ -66,7 +66,7 @@ def child(request: dict) -> int:
     log = os.open(request["log"], os.O_CREAT | os.O_WRONLY | os.O_APPEND)
     os.dup2(log, 1), os.dup2(log, 2)
     signal.signal(signal.SIGINT, signal.default_int_handler)
-    command.sampled = grey
+    runs.sample_images = grey
     if request["kill"]:
         end_at(request["kill"])
     return command.main(request["argv"])

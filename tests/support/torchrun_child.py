@@ -6,6 +6,7 @@ also keeps the checkpoint of step 25 there.
 
 import json
 import os
+import re
 import shutil
 import sys
 from pathlib import Path
@@ -21,24 +22,26 @@ def note(event: str, arguments: tuple) -> None:
         return
     reads = event == "open" and not (arguments[2] or 0) & (os.O_WRONLY | os.O_RDWR | os.O_CREAT)
     if not reads and str(arguments[0]).startswith(str(NOTES)):
-        WROTE.append(f"{event} {Path(arguments[0]).name}")
+        name = re.sub(r"\.[0-9a-f]{8}\.part$", ".part", Path(arguments[0]).name)  # drawn anew for each writing
+        WROTE.append(f"{event} {name}")
 
 
 sys.addaudithook(note)
 
 from diffusion_lib import __main__ as command  # noqa: E402
-from diffusion_lib import training  # noqa: E402
+from diffusion_lib import checkpoints  # noqa: E402
+from diffusion_lib.training import Trainer  # noqa: E402
 
-save_checkpoint = training.save_checkpoint
+save = checkpoints.save
 
 
-def save_and_keep(path: Path, trainer: training.Trainer, about: dict) -> None:
-    save_checkpoint(path, trainer, about)
+def save_and_keep(path: Path, trainer: Trainer, description: dict) -> None:
+    save(path, trainer, description)
     if trainer.step == 25:
         shutil.copy(path, NOTES / "at_25")
 
 
-training.save_checkpoint = save_and_keep
+checkpoints.save = save_and_keep
 status = command.main(sys.argv[2:])
 written = list(WROTE)
 (NOTES / f"wrote.{os.environ['RANK']}.json").write_text(json.dumps(written))

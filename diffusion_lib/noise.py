@@ -1,0 +1,39 @@
+"""Where noise comes from: generators by number, standard normal tensors, noise of another tensor's shape and device."""
+
+import os
+from operator import index
+
+import torch
+from torch import Tensor
+
+from diffusion_lib.arguments import require_generator, require_real
+
+
+def seeded(n: int) -> torch.Generator:
+    """Return a generator on the CPU that starts from the seed n + $COURSE_SEED (0 where that is not set).
+
+    The variable runs a whole lesson under other seeds without an edit: a claim that fails under one of them was luck.
+    The weights of new networks and the draws of training have seeds of their own, which it does not touch.
+
+    Raises: TypeError for an n that is no integer, ValueError for a $COURSE_SEED that is none.
+    """
+    course = os.environ.get("COURSE_SEED") or "0"
+    try:
+        return torch.Generator().manual_seed(index(n) + int(course))
+    except ValueError as error:
+        raise ValueError(f"COURSE_SEED: expected a whole number, got {course!r}") from error
+
+
+def normal(*shape: int, seed: int) -> Tensor:
+    """Return independent standard normal numbers of this shape, drawn from `seeded(seed)`, in the default dtype."""
+    return torch.randn(*shape, generator=seeded(seed))
+
+
+def noise_like(x: Tensor, generator: torch.Generator) -> Tensor:
+    """Return standard normal noise of the shape, dtype and device of x.
+
+    It is drawn on the CPU in x's dtype, then moved: one seed gives one image on every device. Raises: TypeError,
+    ValueError (no floating point, no generator, or one of another device).
+    """
+    like, draws = require_real("x", x), require_generator(generator)
+    return torch.randn(like.shape, generator=draws, dtype=like.dtype).to(like.device)
