@@ -35,5 +35,9 @@ def noise_like(x: Tensor, generator: torch.Generator) -> Tensor:
     It is drawn on the CPU in x's dtype, then moved: one seed gives one image on every device. Raises: TypeError,
     ValueError (no floating point, no generator, or one of another device).
     """
-    like, draws = require_real("x", x), require_generator(generator)
-    return torch.randn(like.shape, generator=draws, dtype=like.dtype).to(like.device)
+    return draw_like(require_real("x", x), require_generator(generator))
+
+
+def draw_like(x: Tensor, generator: torch.Generator) -> Tensor:
+    """Return `noise_like` without its checks: for a loop that has checked its arguments once."""
+    return torch.randn(x.shape, generator=generator, dtype=x.dtype).to(x.device)

@@ -18,7 +18,7 @@ from diffusion_lib.arguments import (
     require_generator,
     require_steps,
 )
-from diffusion_lib.noise import noise_like
+from diffusion_lib.noise import draw_like
 from diffusion_lib.process import Denoiser, Prediction, posterior_coefficients, require_schedule
 from diffusion_lib.schedules import Schedule
 
@@ -145,7 +145,7 @@ def _walk(
         x0, eps = _ask(denoise, x, times)
         terms = [x, x0, eps, x0_before]
         if generator is not None:
-            terms.append(noise_like(x, generator))
+            terms.append(draw_like(x, generator))
         x = factor * terms[first]
         for i, weight in rest:
             x.add_(terms[i], alpha=weight)
