@@ -126,7 +126,7 @@ def require_positive(name: str, value: float) -> float:
     return float(value)
 
 
-def require_count(name: str, value: int, low: int = 1, high: int | None = None) -> int:
+def require_count(name: str, value: object, low: int = 1, high: int | None = None) -> int:
     """Return an int in low..high (no upper end if None); TypeError or ValueError otherwise."""
     if isinstance(value, bool) or not isinstance(value, int):
         raise TypeError(f"{name}: expected an int, got {type(value).__name__} {value!r}")

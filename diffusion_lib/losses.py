@@ -75,7 +75,7 @@ def denoising_draw(
     if labels is not None:
         if labels.shape != x0.shape[:1]:
             raise ValueError(f"labels: expected shape ({len(x0)},), got {tuple(labels.shape)}")
-        require_count("no_label", no_label, int(labels.max()) + 1)
+        absent = require_count("no_label", no_label, int(labels.max()) + 1)
 
     def draw(generator: torch.Generator) -> tuple[Tensor, ...]:
         chosen = torch.randperm(len(x0), generator=generator)[:batch]
@@ -84,7 +84,7 @@ def denoising_draw(
         if labels is None:
             return x0[chosen], t, eps
         dropped = torch.rand(batch, generator=generator) < drop
-        return x0[chosen], t, eps, labels[chosen].masked_fill(dropped, no_label)
+        return x0[chosen], t, eps, labels[chosen].masked_fill(dropped, absent)
 
     return draw
 

@@ -1,6 +1,6 @@
 """Noise schedules: how much signal is left at each time, and which times to visit."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -139,7 +139,7 @@ def cosine(T: int = 1000, s: float = 0.008) -> Schedule:
 
 
 # by the names that files and command lines use
-SCHEDULES = {"linear": linear, "scaled_linear": scaled_linear, "constant": constant, "su": su, "cosine": cosine}
+SCHEDULES: dict[str, Callable[[], Schedule]] = {"linear": linear, "scaled_linear": scaled_linear, "constant": constant, "su": su, "cosine": cosine}
 
 
 def uniform_steps(schedule: Schedule, n: int) -> Tensor:
