@@ -103,7 +103,7 @@ def decoder_log_prob(x0: Tensor, mean: Tensor, variance: float, levels: int | No
     levels is 256). Levels lie evenly from -1 to 1: 17 for the 8x8 digits, 256 for MNIST.
 
     Args: x0, mean (B, *D) alike; variance > 0; levels >= 2. Returns: (B, *D) float64 on the CPU, in nats.
-    Raises: TypeError; ValueError, also for an x0 between the levels (an interpolated picture).
+    Raises: TypeError; ValueError, also for an x0 between the levels (an interpolated image).
     """
     require_alike("mean", mean, "x0", require_data("x0", x0))
     x, middle, std = _double(x0), _double(mean), require_positive("variance", variance) ** 0.5

@@ -23,7 +23,7 @@ from diffusion_lib.files import FileError, checked, read_checked, write_atomical
 
 
 class Digits(NamedTuple):
-    """Pictures in [-1, 1] (-1 paper, 1 ink), their labels 0..9, and a fixed part of both kept for tests."""
+    """Images in [-1, 1] (-1 paper, 1 ink), their labels 0..9, and a fixed part of both kept for tests."""
 
     train: Tensor  # (N, 1, H, W)
     train_labels: Tensor  # (N,) int64
@@ -38,18 +38,18 @@ def digits(size: int = 8) -> Digits:
     """Return the 1,797 real handwritten digits that come with scikit-learn (UCI, after NIST): no download, no file.
 
     The first 1,437 are for training and the last 360 for tests. Values: 17 levels, count / 8 - 1 for 0..16 dark dots.
-    Args: size 8, the pictures' own, or 16, interpolated (bilinear, so that values stay in [-1, 1]): it looks smoother,
+    Args: size 8, the images' own, or 16, interpolated (bilinear, so that values stay in [-1, 1]): it looks smoother,
     but the real detail is still 8x8.
-    Returns: float64 pictures (N, 1, size, size). Raises: ValueError for another size.
+    Returns: float64 images (N, 1, size, size). Raises: ValueError for another size.
     """
     if size not in (8, 16):
         raise ValueError(f"size: expected 8 or 16, got {size!r}")
-    images, labels = load_digits(return_X_y=True)
-    pictures = torch.as_tensor(images).reshape(-1, 1, 8, 8) / 8 - 1  # (1797, 1, 8, 8)
+    pixels, labels = load_digits(return_X_y=True)
+    images = torch.as_tensor(pixels).reshape(-1, 1, 8, 8) / 8 - 1  # (1797, 1, 8, 8)
     if size == 16:
-        pictures = interpolate(pictures, size=(16, 16), mode="bilinear", align_corners=False)
+        images = interpolate(images, size=(16, 16), mode="bilinear", align_corners=False)
     labels = torch.as_tensor(labels, dtype=torch.int64)
-    return Digits(pictures[:DIGITS_TRAIN], labels[:DIGITS_TRAIN], pictures[DIGITS_TRAIN:], labels[DIGITS_TRAIN:])
+    return Digits(images[:DIGITS_TRAIN], labels[:DIGITS_TRAIN], images[DIGITS_TRAIN:], labels[DIGITS_TRAIN:])
 
 
 # ---- MNIST: files that are read from a folder, or downloaded once; believed only when their checksum is right ----
@@ -84,7 +84,7 @@ def mnist(
     first mirror that gives it. Every file's SHA-256, unpacked, must be the one in `sha256`, whose keys name the four
     files in order.
 
-    Returns: float32 pictures (N, 1, H, W), byte / 127.5 - 1.
+    Returns: float32 images (N, 1, H, W), byte / 127.5 - 1.
     Raises: DataError for a file that is missing, damaged or out of reach.
     """
 
@@ -94,11 +94,11 @@ def mnist(
         return _read_or_download(Path(cache or _default_cache()), name, sha256[name], mirrors)
 
     train, train_labels, test, test_labels = (_idx(name, get(name)) for name in sha256)
-    for pictures, labels in ((train, train_labels), (test, test_labels)):
-        if pictures.ndim != 3 or labels.shape != pictures.shape[:1]:
-            shapes = f"{tuple(pictures.shape)} and {tuple(labels.shape)}"
-            raise DataError(f"MNIST: expected pictures (N, H, W) with labels (N,), got {shapes}")
-    scale = [pictures[:, None].float() / 127.5 - 1 for pictures in (train, test)]  # (N, 1, H, W)
+    for images, labels in ((train, train_labels), (test, test_labels)):
+        if images.ndim != 3 or labels.shape != images.shape[:1]:
+            shapes = f"{tuple(images.shape)} and {tuple(labels.shape)}"
+            raise DataError(f"MNIST: expected images (N, H, W) with labels (N,), got {shapes}")
+    scale = [images[:, None].float() / 127.5 - 1 for images in (train, test)]  # (N, 1, H, W)
     return Digits(scale[0], train_labels.long(), scale[1], test_labels.long())
 
 

@@ -61,7 +61,7 @@ class Mixture:
 
     @classmethod
     def isotropic(cls, weights: Tensor, means: Tensor, std: float) -> "Mixture":
-        """Return the mixture whose components are round, with one standard deviation for all; TypeError, ValueError."""
+        """Return the mixture whose components are isotropic, with one standard deviation for all; TypeError, ValueError."""
         if require_data("means", means).ndim != 2:
             raise ValueError(f"means: expected shape (K, D), got {tuple(means.shape)}")
         K, D = means.shape
@@ -121,7 +121,8 @@ class Mixture:
 
     def sample(self, n: int, generator: torch.Generator) -> Tensor:
         """Draw n points, (n, D) float64."""
-        require_count("n", n), require_generator(generator)
+        require_count("n", n)
+        require_generator(generator)
         k = torch.multinomial(self.weights, n, replacement=True, generator=generator)  # (n,)
         axis_variances, axes = self._axes
         along = torch.randn(n, self.D, generator=generator, dtype=torch.float64) * axis_variances.clamp(min=0).sqrt()[k]
@@ -130,7 +131,7 @@ class Mixture:
 
 @dataclass(frozen=True, eq=False)
 class Points:
-    """A finite data set as a density: each point a round Gaussian of standard deviation `width` (0: the bare points).
+    """A finite data set as a density: each point an isotropic Gaussian of standard deviation `width` (0: the bare points).
 
     Args: data (N, *D), finite, kept flat in float64; width >= 0. Raises: TypeError, ValueError.
     """
@@ -185,7 +186,8 @@ class Points:
 
     def sample(self, n: int, generator: torch.Generator) -> Tensor:
         """Draw n points with replacement, each moved by its Gaussian, (n, D) float64."""
-        require_count("n", n), require_generator(generator)
+        require_count("n", n)
+        require_generator(generator)
         k = torch.randint(len(self.data), (n,), generator=generator)
         return self.data[k] + self.width * torch.randn(n, self.D, generator=generator, dtype=torch.float64)
 
@@ -213,7 +215,9 @@ def fit_mixture(
     points = require_data("x", x).detach().to("cpu", torch.float64)
     if points.ndim != 2:
         raise ValueError(f"x: expected shape (N, D), got {tuple(points.shape)}")
-    require_count("K", K, 1, len(points)), require_count("iterations", iterations), require_positive("floor", floor)
+    require_count("K", K, 1, len(points))
+    require_count("iterations", iterations)
+    require_positive("floor", floor)
     mixture = _maximization(points, _first_weights(points, K, require_generator(generator)), floor)
     for _ in range(iterations):
         mixture = _maximization(points, responsibilities(mixture, points), floor)

@@ -34,7 +34,7 @@ def kl_normal(mean_p: Tensor, variance_p: Tensor, mean_q: Tensor | float, varian
 def reparameterize(mean: Tensor, std: Tensor, eps: Tensor) -> Tensor:
     """Return mean + std eps, a draw from N(mean, std^2) that lets gradients pass (Kingma and Welling 2014, 2.4).
 
-    Args: tensors that broadcast, so that one std may serve a whole picture; eps standard normal.
+    Args: tensors that broadcast, so that one std may serve a whole image; eps standard normal.
     """
     return mean + std * eps
 

@@ -13,39 +13,39 @@ from torch import Tensor
 from diffusion_lib.arguments import require_count, require_data
 
 
-def pad(pictures: Tensor, size: int, value: float = -1.0) -> Tensor:
-    """Return pictures (N, C, H, W) with an even border of `value` (paper), (N, C, size, size): 28 x 28 to 32 x 32.
+def pad(images: Tensor, size: int, value: float = -1.0) -> Tensor:
+    """Return images (N, C, H, W) with an even border of `value` (paper), (N, C, size, size): 28 x 28 to 32 x 32.
 
-    Raises: ValueError for pictures that are larger or not centred by whole pixels.
+    Raises: ValueError for images that are larger or not centred by whole pixels.
     """
-    H, W = require_data("pictures", pictures).shape[-2:]
+    H, W = require_data("images", images).shape[-2:]
     if H != W or size < H or (size - H) % 2:
-        raise ValueError(f"size: expected {H} plus an even border around {H} x {W} pictures, got {size}")
-    return torch.nn.functional.pad(pictures, [(size - H) // 2] * 4, value=value)
+        raise ValueError(f"size: expected {H} plus an even border around {H} x {W} images, got {size}")
+    return torch.nn.functional.pad(images, [(size - H) // 2] * 4, value=value)
 
 
-def crop(pictures: Tensor, size: int) -> Tensor:
-    """Return the middle of pictures (N, C, H, W), (N, C, size, size): what `pad` added is taken away.
+def crop(images: Tensor, size: int) -> Tensor:
+    """Return the middle of images (N, C, H, W), (N, C, size, size): what `pad` added is taken away.
 
-    Raises: ValueError for pictures that are smaller or not centred by whole pixels.
+    Raises: ValueError for images that are smaller or not centred by whole pixels.
     """
-    H, W = require_data("pictures", pictures).shape[-2:]
+    H, W = require_data("images", images).shape[-2:]
     if H != W or size > H or (H - size) % 2 or size < 1:
-        raise ValueError(f"size: expected {H} less an even border of {H} x {W} pictures, got {size}")
+        raise ValueError(f"size: expected {H} less an even border of {H} x {W} images, got {size}")
     border = (H - size) // 2
-    return pictures[..., border : H - border, border : W - border]
+    return images[..., border : H - border, border : W - border]
 
 
-MAX_PIXELS = 40_000_000  # a decoded picture of this size takes half a gigabyte
+MAX_PIXELS = 40_000_000  # a decoded image of this size takes half a gigabyte
 TOO_LARGE = f"data: expected at most {MAX_PIXELS:,} pixels"
 
 
 def decode_image(data: bytes, size: int) -> Tensor:
-    """Return a reader's PNG or JPEG as a grey picture (1, size, size) in [-1, 1], float64: black -1, white 1.
+    """Return a reader's PNG or JPEG as a grey image (1, size, size) in [-1, 1], float64: black -1, white 1.
 
-    The picture is turned upright (EXIF), laid on white where it is transparent, made grey (.299 R + .587 G + .114 B),
+    The image is turned upright (EXIF), laid on white where it is transparent, made grey (.299 R + .587 G + .114 B),
     cropped to its central square and scaled with a triangle filter. Dark ink on white paper comes out as the negative
-    of `digits`: use -picture(...).
+    of `digits`: use -decode_image(...).
 
     Args: data, the bytes of the file; size 1..1024.
     Raises: TypeError for anything but bytes; ValueError for a file that is neither PNG nor JPEG, is damaged, moves, or
@@ -57,7 +57,7 @@ def decode_image(data: bytes, size: int) -> Tensor:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # Pillow warns of what is refused or repaired here
         image = _opened(bytes(data))
-        with _refusing("a whole picture, got a damaged one"):
+        with _refusing("a whole image, got a damaged one"):
             grey = _grey_on_white(ImageOps.exif_transpose(image))
     side = min(grey.size)
     left, top = (grey.width - side) / 2, (grey.height - side) / 2
@@ -66,12 +66,12 @@ def decode_image(data: bytes, size: int) -> Tensor:
 
 
 def _opened(data: bytes) -> Image.Image:
-    with _refusing("a PNG or JPEG picture, got something else"):
+    with _refusing("a PNG or JPEG image, got something else"):
         image = Image.open(io.BytesIO(data), formats=("PNG", "JPEG"))  # reads the header only
     if image.width * image.height > MAX_PIXELS:
-        raise ValueError(f"{TOO_LARGE}, got {image.width} x {image.height}; please make the picture smaller first")
+        raise ValueError(f"{TOO_LARGE}, got {image.width} x {image.height}; please make the image smaller first")
     if image.format == "PNG" and getattr(image, "is_animated", False):
-        raise ValueError("data: expected a still picture, got an animation; please save one frame of it")
+        raise ValueError("data: expected a still image, got an animation; please save one frame of it")
     return image
 
 
@@ -81,7 +81,7 @@ def _refusing(expected: str) -> Iterator[None]:
     try:
         yield
     except Image.DecompressionBombError as error:
-        raise ValueError(f"{TOO_LARGE}; please make the picture smaller first ({error})") from error
+        raise ValueError(f"{TOO_LARGE}; please make the image smaller first ({error})") from error
     except Exception as error:
         raise ValueError(f"data: expected {expected}") from error
 
@@ -91,7 +91,7 @@ def _grey_on_white(image: Image.Image) -> Image.Image:
         levels = np.asarray(image).astype(np.float32)
         levels[levels == image.info.get("transparency", -1)] = 65535
         return Image.fromarray(levels / 257)
-    picture = image.convert("RGBA")
-    paper = Image.new("RGBA", picture.size, "white")
-    paper.alpha_composite(picture)
+    opaque = image.convert("RGBA")
+    paper = Image.new("RGBA", opaque.size, "white")
+    paper.alpha_composite(opaque)
     return paper.convert("L").convert("F")  # F: scaling then keeps fractions

@@ -28,9 +28,9 @@ def denoising_loss(
     parameterization: Parameterization = EPS,
     weighting: Weighting | None = None,
 ) -> Tensor:
-    """Return how wrong the network is about each picture, noised to its time t.
+    """Return how wrong the network is about each image, noised to its time t.
 
-    Without a weighting: the mean squared error of the network's own target over the D numbers of a picture; for EPS
+    Without a weighting: the mean squared error of the network's own target over the D pixels of an image; for EPS
     that is L_simple (Ho et al. 2020, eq. 14). With one: weighting(t) times the mean squared error of x_0.
 
     Args: model(x_t, t) -> (B, *D); x0, eps (B, *D) alike; t in 1..T, int or (B,). Returns: (B,).
@@ -60,18 +60,19 @@ def denoising_draw(
 ) -> Callable[[torch.Generator], tuple[Tensor, ...]]:
     """Return the random half of Algorithm 1 (Ho et al. 2020): a function that draws a batch for `denoising_loss`.
 
-    It draws `batch` different pictures, their times from 1..T, their noise and, with labels, which labels are replaced
+    It draws `batch` different images, their times from 1..T, their noise and, with labels, which labels are replaced
     by `no_label`, so that guidance can learn both (Ho and Salimans 2022, Algorithm 1).
 
     Args: x0 (N, *D), the data; labels int64 (N,), with the network's `no_label`, a number above them all; drop, the
     share of labels replaced. Returns: generator -> x0 (batch, *D), t (batch,), eps (batch, *D) and, with labels,
     labels (batch,).
-    Raises: TypeError, ValueError (an empty data set, a batch larger than it, labels that are not one a picture, or
+    Raises: TypeError, ValueError (an empty data set, a batch larger than it, labels that are not one an image, or
     labels without a number for "no label").
     """
     if len(require_data("x0", x0)) == 0:
         raise ValueError("x0: expected at least one example, got an empty data set")
-    require_count("batch", batch, 1, len(x0)), require_between("drop", drop, 0.0, 1.0)
+    require_count("batch", batch, 1, len(x0))
+    require_between("drop", drop, 0.0, 1.0)
     if labels is not None:
         if labels.shape != x0.shape[:1]:
             raise ValueError(f"labels: expected shape ({len(x0)},), got {tuple(labels.shape)}")

@@ -1,4 +1,4 @@
-"""How far apart two sets of samples are; a number means nothing without its floor, that of two draws of one law."""
+"""Distances between samples; compare each with its baseline, that of two independent samples of one distribution."""
 
 import torch
 from torch import Tensor
@@ -7,7 +7,7 @@ from diffusion_lib.arguments import require_count, require_data, require_generat
 
 
 def wasserstein(x: Tensor, y: Tensor) -> Tensor:
-    """Return the exact Wasserstein distance W1 of two samples on a line: the least mean way from one pile to the other.
+    """Return the exact Wasserstein distance W1 of two samples on a line: the least mean distance that mass must move.
 
     W1 = integral over u in (0, 1) of |F_x^-1(u) - F_y^-1(u)| (Peyre and Cuturi 2019, remark 2.30): both samples are
     sorted and their quantile functions, two staircases, compared; for samples of one size, the mean of |x_(i) - y_(i)|.
@@ -19,9 +19,9 @@ def wasserstein(x: Tensor, y: Tensor) -> Tensor:
 
 
 def sliced_wasserstein(x: Tensor, y: Tensor, directions: int, generator: torch.Generator) -> Tensor:
-    """Return the mean W1 of the shadows of two samples on random lines, in any dimension (Bonneel et al. 2015).
+    """Return the mean W1 of the projections of two samples on random lines, in any dimension (Bonneel et al. 2015).
 
-    A line is u in R^D with |u| = 1, drawn evenly; the shadow of x on it is <x, u>. It is never above W1, and with many
+    A line is u in R^D with |u| = 1, drawn evenly; the projection of x on it is <x, u>. It is never above W1, and with many
     lines it is 0 only for equal samples; where D = 1 it is W1 itself.
 
     Args: x (N, D); y (M, D); directions, the number of lines; generator, for them. Returns: () float64.
@@ -29,7 +29,7 @@ def sliced_wasserstein(x: Tensor, y: Tensor, directions: int, generator: torch.G
     """
     points, others = _cloud("x", x), _cloud("y", y)
     if points.shape[1] != others.shape[1]:
-        raise ValueError(f"y: expected {points.shape[1]} numbers a point like x, got {others.shape[1]}")
+        raise ValueError(f"y: expected {points.shape[1]} dimensions a point like x, got {others.shape[1]}")
     require_count("directions", directions)
     u = torch.randn(points.shape[1], directions, generator=require_generator(generator), dtype=torch.float64)
     u = u / u.norm(dim=0)  # (D, directions)
@@ -41,15 +41,16 @@ def frechet(x: Tensor, y: Tensor) -> Tensor:
 
     |m_x - m_y|^2 + tr(C_x + C_y - 2 (C_x C_y)^(1/2)) (Dowson and Landau 1982, eq. 4; on the features of a classifier
     it is the "FID" of Heusel et al. 2017, eq. 6). The trace of the root is the sum of the singular values of
-    C_x^(1/2) C_y^(1/2). It is never 0 for two finite samples of one law: compare it with its floor, two real samples.
+    C_x^(1/2) C_y^(1/2). It is never 0 for two finite samples of one distribution: compare it with its baseline, two real samples.
 
     Args: x (N, D); y (M, D), at least 2 points each. Returns: () float64, in squared units of x.
     Raises: TypeError, ValueError.
     """
     points, others = _cloud("x", x), _cloud("y", y)
     if points.shape[1] != others.shape[1]:
-        raise ValueError(f"y: expected {points.shape[1]} numbers a point like x, got {others.shape[1]}")
-    require_count("points of x", len(points), 2), require_count("points of y", len(others), 2)
+        raise ValueError(f"y: expected {points.shape[1]} dimensions a point like x, got {others.shape[1]}")
+    require_count("points of x", len(points), 2)
+    require_count("points of y", len(others), 2)
     centred = [p - p.mean(0) for p in (points, others)]
     covariances = [c.T @ c / (len(c) - 1) for c in centred]  # (D, D)
     root = _root(covariances[0]) @ _root(covariances[1])

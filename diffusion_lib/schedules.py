@@ -139,7 +139,13 @@ def cosine(T: int = 1000, s: float = 0.008) -> Schedule:
 
 
 # by the names that files and command lines use
-SCHEDULES: dict[str, Callable[[], Schedule]] = {"linear": linear, "scaled_linear": scaled_linear, "constant": constant, "su": su, "cosine": cosine}
+SCHEDULES: dict[str, Callable[[], Schedule]] = {
+    "linear": linear,
+    "scaled_linear": scaled_linear,
+    "constant": constant,
+    "su": su,
+    "cosine": cosine,
+}
 
 
 def uniform_steps(schedule: Schedule, n: int) -> Tensor:

@@ -11,7 +11,7 @@ from diffusion_lib.densities import Mixture
 
 
 def two_moons(std: float = 0.1) -> Mixture:
-    """Two interlocking half circles of radius 1, each 16 Gaussians of deviation `std` along an arc; centred, in 2-D."""
+    """Two interlocking half circles of radius 1, each 16 Gaussians of standard deviation `std`; centred, in 2-D."""
     angle = torch.linspace(0, math.pi, 16, dtype=torch.float64)
     upper = torch.stack([angle.cos(), angle.sin()], 1)  # (16, 2)
     moons = torch.cat([upper, torch.tensor([1.0, 0.5], dtype=torch.float64) - upper])  # (32, 2)
@@ -19,18 +19,18 @@ def two_moons(std: float = 0.1) -> Mixture:
 
 
 def rings(std: float = 0.1) -> Mixture:
-    """Two rings of radius 0.6 and 1.5 with the same mass, of 16 and 40 Gaussians of deviation `std`, in 2-D."""
+    """Two rings, radius 0.6 and 1.5, of the same mass: 16 and 40 Gaussians of standard deviation `std`, in 2-D."""
     weights = torch.cat([torch.full((n,), 0.5 / n, dtype=torch.float64) for n in (16, 40)])
     return Mixture.isotropic(weights, torch.cat([0.6 * _circle(16), 1.5 * _circle(40)]), std)
 
 
 def eight_gaussians(std: float = 0.15) -> Mixture:
-    """Eight Gaussians of deviation `std` on a circle of radius sqrt(2): their centres have unit variance; in 2-D."""
+    """Eight Gaussians of standard deviation `std` on a circle of radius sqrt(2) (centres of unit variance), in 2-D."""
     return _even(math.sqrt(2) * _circle(8), std)
 
 
 def bimodal(std: float = 0.2) -> Mixture:
-    """Two Gaussians of deviation `std` at -1 and 1 with equal weights: the course's line, D = 1."""
+    """Two Gaussians of standard deviation `std` at -1 and 1 with equal weights: the course's 1-D example."""
     return _even(torch.tensor([[-1.0], [1.0]], dtype=torch.float64), std)
 
 
@@ -69,7 +69,8 @@ class Checkerboard:
 
     def sample(self, n: int, generator: torch.Generator) -> Tensor:
         """Draw n points, (n, 2) float64: a dark cell, then a place in it."""
-        require_count("n", n), require_generator(generator)
+        require_count("n", n)
+        require_generator(generator)
         k = torch.randint(self.cells**2 // 2, (n,), generator=generator)  # dark cells, counted row by row
         row = 2 * k // self.cells
         column = 2 * k % self.cells + row % 2

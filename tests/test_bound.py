@@ -38,7 +38,7 @@ from diffusion_lib.schedules import cosine, from_beta, linear
 LINEAR = linear()
 SHORT = from_beta(torch.linspace(0.05, 0.4, 12, dtype=torch.float64))  # the toy chain
 TIMES = torch.tensor([1, 2, 40, 500, 1000])
-PICTURES, NOISE = draw(5, 2, 3, seed=1), draw(5, 2, 3, seed=2)
+IMAGES, NOISE = draw(5, 2, 3, seed=1), draw(5, 2, 3, seed=2)
 NODES, WEIGHTS = (torch.tensor(values) for values in hermegauss(24))  # E over one standard normal number
 WEIGHTS = WEIGHTS / WEIGHTS.sum()
 
@@ -68,15 +68,15 @@ def test_the_bound_weighting_is_the_denoising_term(schedule):
     def denoise(x_t, t):
         return V.solve(schedule, x_t, network(x_t, t), t)
 
-    loss = denoising_loss(schedule, network, PICTURES, times, NOISE, V, bound_weighting)
-    assert torch.allclose(6 * loss, denoising_term(schedule, denoise, PICTURES, times, NOISE), rtol=1e-7, atol=0)
+    loss = denoising_loss(schedule, network, IMAGES, times, NOISE, V, bound_weighting)
+    assert torch.allclose(6 * loss, denoising_term(schedule, denoise, IMAGES, times, NOISE), rtol=1e-7, atol=0)
 
 
 def test_the_bound_weighting_at_one_is_a_gaussian_decoder():
     """L_0 less its constant, which is L_0 where the guess is right."""
-    guess = eye_of(PICTURES + 0.01 * NOISE)
-    rise = decoder_term(LINEAR, guess, PICTURES, NOISE) - decoder_term(LINEAR, eye_of(PICTURES), PICTURES, NOISE)
-    loss = denoising_loss(LINEAR, lambda x, t: PICTURES + 0.01 * NOISE, PICTURES, 1, NOISE, X0, bound_weighting)
+    guess = eye_of(IMAGES + 0.01 * NOISE)
+    rise = decoder_term(LINEAR, guess, IMAGES, NOISE) - decoder_term(LINEAR, eye_of(IMAGES), IMAGES, NOISE)
+    loss = denoising_loss(LINEAR, lambda x, t: IMAGES + 0.01 * NOISE, IMAGES, 1, NOISE, X0, bound_weighting)
     assert torch.allclose(6 * loss, rise, rtol=1e-9, atol=0)
     assert bound_weighting(LINEAR, 1).shape == ()
 
@@ -99,8 +99,8 @@ def test_weightings_refuse(mistake, name, value):
 @pytest.mark.parametrize("schedule", [LINEAR, SHORT], ids=["linear", "short"])
 def test_prior_term_is_the_kl_to_the_standard_normal(schedule):
     a, b = rates(schedule, torch.tensor([schedule.T]))
-    kl = kl_divergence(Normal(a * PICTURES, b * torch.ones_like(PICTURES)), Normal(0 * PICTURES, 1.0))
-    assert torch.allclose(prior_term(schedule, PICTURES), kl.sum((1, 2)), rtol=1e-9, atol=1e-14)
+    kl = kl_divergence(Normal(a * IMAGES, b * torch.ones_like(IMAGES)), Normal(0 * IMAGES, 1.0))
+    assert torch.allclose(prior_term(schedule, IMAGES), kl.sum((1, 2)), rtol=1e-9, atol=1e-14)
 
 
 def test_prior_term_by_quadrature():
@@ -132,24 +132,24 @@ def test_denoising_term_by_quadrature(t, variance):
     assert float(term) == pytest.approx(expected, rel=1e-7)
 
 
-def test_terms_add_up_over_the_numbers_of_a_picture_and_look_at_xt():
-    """A picture of six numbers costs what six pictures of one number cost."""
+def test_terms_add_up_over_the_numbers_of_a_image_and_look_at_xt():
+    """A image of six numbers costs what six images of one number cost."""
     denoise = lambda x_t, t: EPS.solve(LINEAR, x_t, torch.sin(x_t), t)  # noqa: E731, entry by entry
-    single, noise = PICTURES.reshape(30, 1), NOISE.reshape(30, 1)
+    single, noise = IMAGES.reshape(30, 1), NOISE.reshape(30, 1)
     for term in (
         lambda x0, eps: denoising_term(LINEAR, denoise, x0, 300, eps, "beta"),
         lambda x0, eps: decoder_term(LINEAR, denoise, x0, eps, variance=0.3),
         lambda x0, eps: prior_term(LINEAR, x0),
     ):
-        assert torch.allclose(term(PICTURES, NOISE), term(single, noise).reshape(5, 6).sum(1), rtol=1e-12, atol=0)
+        assert torch.allclose(term(IMAGES, NOISE), term(single, noise).reshape(5, 6).sum(1), rtol=1e-12, atol=0)
 
 
-def test_a_time_for_each_picture():
+def test_a_time_for_each_image():
     denoise = lambda x_t, t: EPS.solve(LINEAR, x_t, network(x_t, t), t)  # noqa: E731
     times = TIMES.clamp(min=2)
-    together = denoising_term(LINEAR, denoise, PICTURES, times, NOISE, "beta")
+    together = denoising_term(LINEAR, denoise, IMAGES, times, NOISE, "beta")
     for k, t in enumerate(times.tolist()):
-        alone = denoising_term(LINEAR, denoise, PICTURES[k : k + 1], t, NOISE[k : k + 1], "beta")
+        alone = denoising_term(LINEAR, denoise, IMAGES[k : k + 1], t, NOISE[k : k + 1], "beta")
         assert float(together[k]) == pytest.approx(float(alone), rel=1e-12)
 
 
@@ -193,8 +193,8 @@ def test_decoder_probability_of_a_tiny_bin(levels):
 
 
 def test_decoder_density_by_torch():
-    expected = Normal(NOISE, 0.3).log_prob(PICTURES)
-    assert torch.allclose(decoder_log_prob(PICTURES, NOISE, 0.09), expected, rtol=1e-12, atol=1e-13)
+    expected = Normal(NOISE, 0.3).log_prob(IMAGES)
+    assert torch.allclose(decoder_log_prob(IMAGES, NOISE, 0.09), expected, rtol=1e-12, atol=1e-13)
 
 
 def test_many_levels_become_the_density():
@@ -212,7 +212,7 @@ def test_decoder_gradients_are_finite_and_right_at_the_ends_too():
     assert bool(gradient.isfinite().all())
 
 
-def test_decoder_accepts_float32_pictures():
+def test_decoder_accepts_float32_images():
     values = torch.arange(256).float() / 127.5 - 1  # as MNIST is scaled
     log_p = decoder_log_prob(values[:, None], 0 * values[:, None], 0.5, 256)
     assert float(log_p.exp().sum()) == pytest.approx(1, abs=1e-12)
@@ -308,15 +308,15 @@ def test_variational_bound_is_unbiased():
     assert abs(float(total.mean()) - expected) < 4 * float(total.std()) / len(x0) ** 0.5
 
 
-def test_variational_bound_of_pictures_with_levels():
-    pictures = (torch.randint(0, 17, (2, 1, 4, 4), generator=seeded(1)) / 8 - 1).float()
+def test_variational_bound_of_images_with_levels():
+    images = (torch.randint(0, 17, (2, 1, 4, 4), generator=seeded(1)) / 8 - 1).float()
     denoise = lambda x_t, t: EPS.solve(SHORT, x_t, torch.tanh(x_t), t)  # noqa: E731
-    terms = variational_bound(SHORT, denoise, pictures, seeded(2), levels=17)
+    terms = variational_bound(SHORT, denoise, images, seeded(2), levels=17)
     assert (terms.dtype, terms.shape) == (torch.float64, (2, 13))
     assert bool((terms >= 0).all())  # KL divergences, and -log of a probability
-    again = variational_bound(SHORT, denoise, pictures, seeded(2), levels=17)
+    again = variational_bound(SHORT, denoise, images, seeded(2), levels=17)
     assert torch.equal(terms, again)
-    assert not torch.equal(terms, variational_bound(SHORT, denoise, pictures, seeded(3), levels=17))
+    assert not torch.equal(terms, variational_bound(SHORT, denoise, images, seeded(3), levels=17))
 
 
 def test_variational_bound_records_no_gradients_but_its_terms_do():

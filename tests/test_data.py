@@ -65,7 +65,7 @@ def idx(values: np.ndarray) -> bytes:
 
 
 def small_files() -> dict[str, bytes]:
-    """Four IDX files of the right names: 5 and 3 pictures of 4 x 6 pixels."""
+    """Four IDX files of the right names: 5 and 3 images of 4 x 6 pixels."""
     rng = np.random.default_rng(0)
     kinds = {"images": lambda n: rng.integers(0, 256, (n, 4, 6)), "labels": lambda n: rng.integers(0, 10, n)}
     return {name: idx(kinds[name.split("-")[1]](5 if "train" in name else 3)) for name in data.MNIST_SHA256}
@@ -153,11 +153,11 @@ def test_a_file_with_the_right_checksum_must_still_be_idx(tmp_path, content):
         mnist(tmp_path, sha256=SHA256 | {FIRST: hashlib.sha256(content).hexdigest()})
 
 
-def test_pictures_and_labels_must_fit(tmp_path):
+def test_images_and_labels_must_fit(tmp_path):
     write_small(tmp_path, packed=False)
     content = idx(np.zeros((4, 4, 6)))
     (tmp_path / FIRST).write_bytes(content)
-    with pytest.raises(DataError, match=r"pictures \(N, H, W\) with labels \(N,\), got \(4, 4, 6\) and \(5,\)"):
+    with pytest.raises(DataError, match=r"images \(N, H, W\) with labels \(N,\), got \(4, 4, 6\) and \(5,\)"):
         mnist(tmp_path, sha256=SHA256 | {FIRST: hashlib.sha256(content).hexdigest()})
 
 

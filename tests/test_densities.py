@@ -180,7 +180,7 @@ def test_samples_of_points():
     assert within_standard_errors(x, mean, centred.T @ centred / 3 + 0.25 * np.eye(2))
 
 
-def test_pictures_are_kept_flat_and_shared_memory_is_small():
+def test_images_are_kept_flat_and_shared_memory_is_small():
     points = Points(draw(300, 1, 8, 8), 0.1)
     assert points.D == 64 and points.data.shape == (300, 64)
     with LargestTensor() as largest:

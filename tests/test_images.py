@@ -13,7 +13,7 @@ from PIL import Image
 from diffusion_lib import images
 from diffusion_lib.images import decode_image
 
-# ---- pictures ----
+# ---- images ----
 
 
 def encode(image: Image.Image, kind: str = "PNG", **options) -> bytes:
@@ -33,7 +33,7 @@ def chunk(name: bytes, content: bytes) -> bytes:
     return struct.pack(">I", len(content)) + name + content + struct.pack(">I", zlib.crc32(name + content))
 
 
-QUARTERS = np.array([[0, 255], [128, 64]], np.uint8).repeat(8, 0).repeat(8, 1)  # a 16 x 16 picture of four grey squares
+QUARTERS = np.array([[0, 255], [128, 64]], np.uint8).repeat(8, 0).repeat(8, 1)  # a 16 x 16 image of four grey squares
 
 
 def corners(x: torch.Tensor) -> list[float]:
@@ -87,7 +87,7 @@ PICTURES = {
 
 
 @pytest.mark.parametrize("name", PICTURES)
-def test_every_kind_of_picture_gives_its_greys(name):
+def test_every_kind_of_image_gives_its_greys(name):
     content, greys, tolerance = PICTURES[name]
     x = decode_image(content, 8)
     assert x.shape == (1, 8, 8)
@@ -102,7 +102,7 @@ def test_colours_count_as_the_eye_sees_them():
 
 
 @pytest.mark.parametrize("turn", range(1, 9))
-def test_a_picture_that_the_camera_turned_stands_upright(turn):
+def test_a_image_that_the_camera_turned_stands_upright(turn):
     upright = Image.fromarray(QUARTERS)
     stored = {
         2: Image.Transpose.FLIP_LEFT_RIGHT,
@@ -120,7 +120,7 @@ def test_a_picture_that_the_camera_turned_stands_upright(turn):
         assert corners(decode_image(encode(image, kind, exif=exif, **options), 8)) == pytest.approx(GREYS, abs=2)
 
 
-def test_a_phones_two_pictures_in_one_file_count_as_one():
+def test_a_phones_two_images_in_one_file_count_as_one():
     pair = encode(Image.fromarray(QUARTERS), "MPO", save_all=True, append_images=[Image.new("L", (16, 16))], quality=95)
     assert corners(decode_image(pair, 8)) == pytest.approx(GREYS, abs=2)
 
@@ -154,19 +154,19 @@ def animation() -> bytes:
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        (b"", "a PNG or JPEG picture, got something else"),
-        (b"not a picture at all", "a PNG or JPEG picture, got something else"),
-        (encode(Image.new("L", (8, 8)), "GIF"), "a PNG or JPEG picture, got something else"),
-        (encode(Image.new("RGB", (8, 8)), "WEBP"), "a PNG or JPEG picture, got something else"),
-        (encode(Image.new("L", (64, 64)), "TIFF"), "a PNG or JPEG picture, got something else"),
-        (animation(), "a still picture, got an animation"),
+        (b"", "a PNG or JPEG image, got something else"),
+        (b"not an image at all", "a PNG or JPEG image, got something else"),
+        (encode(Image.new("L", (8, 8)), "GIF"), "a PNG or JPEG image, got something else"),
+        (encode(Image.new("RGB", (8, 8)), "WEBP"), "a PNG or JPEG image, got something else"),
+        (encode(Image.new("L", (64, 64)), "TIFF"), "a PNG or JPEG image, got something else"),
+        (animation(), "a still image, got an animation"),
         (PICTURES["grey"][0][:-30], "damaged"),
         (NOISY_JPEG[: len(NOISY_JPEG) // 2], "damaged"),
-        (PICTURES["colour JPEG"][0][:100], "PNG or JPEG picture|damaged"),
+        (PICTURES["colour JPEG"][0][:100], "PNG or JPEG image|damaged"),
         (png(8, 8, b"short"), "damaged"),
     ],
 )
-def test_what_is_not_a_still_picture_is_refused(content, message):
+def test_what_is_not_a_still_image_is_refused(content, message):
     with pytest.raises(ValueError, match=f"data: expected .*{message}"):
         decode_image(content, 8)
 
@@ -183,8 +183,8 @@ def test_a_bomb_is_refused_by_its_header(width, height, monkeypatch):
         decode_image(png(width, height), 8)
 
 
-def test_random_damage_is_a_value_error_or_a_picture():
-    """Flip bytes of every kind of picture: whatever Pillow makes of it, no other error gets out."""
+def test_random_damage_is_a_value_error_or_a_image():
+    """Flip bytes of every kind of image: whatever Pillow makes of it, no other error gets out."""
     rng = np.random.default_rng(0)
     for content, _, _ in PICTURES.values():
         for _ in range(40):
@@ -201,12 +201,12 @@ def test_random_damage_is_a_value_error_or_a_picture():
 @pytest.mark.parametrize(
     ("call", "error", "message"),
     [
-        (lambda: decode_image("picture.png", 8), TypeError, "data: expected the bytes of a PNG or JPEG file, got str"),
+        (lambda: decode_image("image.png", 8), TypeError, "data: expected the bytes of a PNG or JPEG file, got str"),
         (lambda: decode_image(PICTURES["grey"][0], 0), ValueError, "size: expected 1..1024, got 0"),
         (lambda: decode_image(PICTURES["grey"][0], 8.0), TypeError, "size"),
     ],
 )
-def test_bad_arguments_to_picture(call, error, message):
+def test_bad_arguments_to_image(call, error, message):
     with pytest.raises(error, match=message):
         call()
 
@@ -240,8 +240,8 @@ def test_padding_lays_paper_around_and_cropping_takes_it_away(side, size):
             "size: expected 28 plus an even border.*got 31",
         ),
         (lambda: images.pad(torch.zeros(1, 1, 28, 28), 26), ValueError, "size: expected 28 plus.*got 26"),
-        (lambda: images.pad(torch.zeros(1, 1, 28, 26), 32), ValueError, "around 28 x 26 pictures"),
-        (lambda: images.pad(torch.zeros(1, 1, 28, 28, dtype=torch.uint8), 32), TypeError, "pictures: .*torch.uint8"),
+        (lambda: images.pad(torch.zeros(1, 1, 28, 26), 32), ValueError, "around 28 x 26 images"),
+        (lambda: images.pad(torch.zeros(1, 1, 28, 28, dtype=torch.uint8), 32), TypeError, "images: .*torch.uint8"),
         (
             lambda: images.crop(torch.zeros(1, 1, 32, 32), 27),
             ValueError,
@@ -249,8 +249,8 @@ def test_padding_lays_paper_around_and_cropping_takes_it_away(side, size):
         ),
         (lambda: images.crop(torch.zeros(1, 1, 32, 32), 34), ValueError, "size: expected 32 less.*got 34"),
         (lambda: images.crop(torch.zeros(1, 1, 32, 32), 0), ValueError, "size: .*got 0"),
-        (lambda: images.crop(torch.zeros(1, 1, 32, 30), 28), ValueError, "of 32 x 30 pictures"),
-        (lambda: images.crop([[0.0]], 28), TypeError, "pictures: expected a torch.Tensor, got list"),
+        (lambda: images.crop(torch.zeros(1, 1, 32, 30), 28), ValueError, "of 32 x 30 images"),
+        (lambda: images.crop([[0.0]], 28), TypeError, "images: expected a torch.Tensor, got list"),
     ],
 )
 def test_borders_that_do_not_fit_are_refused(call, error, message):

@@ -16,7 +16,7 @@ from diffusion_lib.schedules import cosine, from_beta, linear
 LINEAR = linear()
 SHORT = from_beta(torch.linspace(0.05, 0.4, 12, dtype=torch.float64))  # the toy chain
 TIMES = torch.tensor([1, 2, 40, 500, 1000])
-PICTURES, NOISE = draw(5, 2, 3, seed=1), draw(5, 2, 3, seed=2)
+IMAGES, NOISE = draw(5, 2, 3, seed=1), draw(5, 2, 3, seed=2)
 
 
 # ---- the denoising loss
@@ -26,17 +26,17 @@ PICTURES, NOISE = draw(5, 2, 3, seed=1), draw(5, 2, 3, seed=2)
     ("parameterization", "target"),
     [
         (EPS, lambda a, b: NOISE),
-        (X0, lambda a, b: PICTURES),
+        (X0, lambda a, b: IMAGES),
         # x_t moves along a circle as the angle grows (cos = signal rate); v is its velocity
-        (V, lambda a, b: torch.func.jvp(lambda p: p.cos() * PICTURES + p.sin() * NOISE, (a.acos(),), (0 * a + 1,))[1]),
+        (V, lambda a, b: torch.func.jvp(lambda p: p.cos() * IMAGES + p.sin() * NOISE, (a.acos(),), (0 * a + 1,))[1]),
     ],
     ids=["eps", "x0", "v"],
 )
 def test_denoising_loss_by_hand(parameterization, target):
     a, b = rates(LINEAR, TIMES)
-    output = network(a * PICTURES + b * NOISE, TIMES)
+    output = network(a * IMAGES + b * NOISE, TIMES)
     by_hand = torch.stack([sum(d**2 for d in row) / 6 for row in (output - target(a, b)).reshape(5, 6)])
-    loss = denoising_loss(LINEAR, network, PICTURES, TIMES, NOISE, parameterization)
+    loss = denoising_loss(LINEAR, network, IMAGES, TIMES, NOISE, parameterization)
     assert loss.shape == (5,)
     assert torch.allclose(loss, by_hand, rtol=1e-9, atol=0)
 
@@ -60,9 +60,9 @@ def test_denoising_loss_by_hand(parameterization, target):
 )
 def test_weighted_denoising_loss_by_hand(parameterization, guess, weighting):
     a, b = rates(LINEAR, TIMES)
-    x_t = a * PICTURES + b * NOISE
-    error = (guess(network(x_t, TIMES), x_t, a, b) - PICTURES).square().flatten(1).sum(1) / 6
-    loss = denoising_loss(LINEAR, network, PICTURES, TIMES, NOISE, parameterization, weighting)
+    x_t = a * IMAGES + b * NOISE
+    error = (guess(network(x_t, TIMES), x_t, a, b) - IMAGES).square().flatten(1).sum(1) / 6
+    loss = denoising_loss(LINEAR, network, IMAGES, TIMES, NOISE, parameterization, weighting)
     assert torch.allclose(loss, weighting(LINEAR, TIMES) * error, rtol=1e-8, atol=0)
 
 
@@ -75,18 +75,18 @@ def test_weighted_denoising_loss_by_hand(parameterization, guess, weighting):
 def test_the_plain_loss_is_a_weight_on_the_error_of_x0(parameterization, weight, schedule):
     times = torch.tensor([1, 2, schedule.T // 3, schedule.T // 2, schedule.T])
     snr = schedule.alpha_bar[times] / (1 - schedule.alpha_bar[times])
-    plain = denoising_loss(schedule, network, PICTURES, times, NOISE, parameterization)
-    weighted = denoising_loss(schedule, network, PICTURES, times, NOISE, parameterization, lambda s, t: weight(snr))
+    plain = denoising_loss(schedule, network, IMAGES, times, NOISE, parameterization)
+    weighted = denoising_loss(schedule, network, IMAGES, times, NOISE, parameterization, lambda s, t: weight(snr))
     assert torch.allclose(plain, weighted, rtol=1e-7, atol=0)
 
 
 def test_one_time_for_all_and_gradients_reach_the_network():
     scale = torch.ones((), dtype=torch.float64, requires_grad=True)
-    loss = denoising_loss(LINEAR, lambda x, t: scale * x, PICTURES, 300, NOISE)
-    assert torch.equal(loss, denoising_loss(LINEAR, lambda x, t: scale * x, PICTURES, torch.full((5,), 300), NOISE))
+    loss = denoising_loss(LINEAR, lambda x, t: scale * x, IMAGES, 300, NOISE)
+    assert torch.equal(loss, denoising_loss(LINEAR, lambda x, t: scale * x, IMAGES, torch.full((5,), 300), NOISE))
     (gradient,) = torch.autograd.grad(loss.sum(), scale)
     a, b = rates(LINEAR, torch.tensor([300]))
-    x_t = a * PICTURES + b * NOISE
+    x_t = a * IMAGES + b * NOISE
     assert float(gradient) == pytest.approx(float((2 * (x_t - NOISE) * x_t).sum() / 6), rel=1e-12)
 
 
@@ -97,23 +97,21 @@ def test_mean_square_is_over_everything_but_the_batch():
 
 
 def test_float32_in_float32_out():
-    loss = denoising_loss(LINEAR, network, PICTURES.float(), TIMES, NOISE.float(), V, min_snr())
+    loss = denoising_loss(LINEAR, network, IMAGES.float(), TIMES, NOISE.float(), V, min_snr())
     assert loss.dtype == torch.float32
-    assert torch.allclose(
-        loss.double(), denoising_loss(LINEAR, network, PICTURES, TIMES, NOISE, V, min_snr()), rtol=1e-4
-    )
+    assert torch.allclose(loss.double(), denoising_loss(LINEAR, network, IMAGES, TIMES, NOISE, V, min_snr()), rtol=1e-4)
 
 
 @pytest.mark.parametrize(
     ("mistake", "name", "value"),
     [
-        (lambda: denoising_loss(LINEAR, network, PICTURES * math.nan, TIMES, NOISE), "x0", "NaN"),
-        (lambda: denoising_loss(LINEAR, network, PICTURES, TIMES + 1, NOISE), "t", "1001"),
-        (lambda: denoising_loss(LINEAR, network, PICTURES, TIMES - 1, NOISE), "t", "0..999"),
-        (lambda: denoising_loss(LINEAR, network, PICTURES, TIMES[:4], NOISE), "t", "(4,)"),
-        (lambda: denoising_loss(LINEAR, network, PICTURES, TIMES.double(), NOISE), "t", "float64"),
-        (lambda: denoising_loss(LINEAR, network, PICTURES.byte(), TIMES, NOISE), "x0", "uint8"),
-        (lambda: denoising_loss(LINEAR, network, PICTURES, TIMES, NOISE[:4]), "eps", "(4, 2, 3)"),
+        (lambda: denoising_loss(LINEAR, network, IMAGES * math.nan, TIMES, NOISE), "x0", "NaN"),
+        (lambda: denoising_loss(LINEAR, network, IMAGES, TIMES + 1, NOISE), "t", "1001"),
+        (lambda: denoising_loss(LINEAR, network, IMAGES, TIMES - 1, NOISE), "t", "0..999"),
+        (lambda: denoising_loss(LINEAR, network, IMAGES, TIMES[:4], NOISE), "t", "(4,)"),
+        (lambda: denoising_loss(LINEAR, network, IMAGES, TIMES.double(), NOISE), "t", "float64"),
+        (lambda: denoising_loss(LINEAR, network, IMAGES.byte(), TIMES, NOISE), "x0", "uint8"),
+        (lambda: denoising_loss(LINEAR, network, IMAGES, TIMES, NOISE[:4]), "eps", "(4, 2, 3)"),
     ],
 )
 def test_denoising_loss_refuses(mistake, name, value):
@@ -132,7 +130,7 @@ def test_a_draw_is_decided_by_its_generator():
     assert all(not torch.equal(one, two) for one, two in zip(sample(seeded(3)), sample(seeded(4)), strict=True))
 
 
-def test_a_draw_has_the_shapes_it_promises_and_keeps_labels_beside_their_pictures():
+def test_a_draw_has_the_shapes_it_promises_and_keeps_labels_beside_their_images():
     x0, t, eps, labels = denoising_draw(DATA, LINEAR, 16, LABELS, 4, drop=0.0)(seeded(0))
     assert (x0.shape, t.shape, eps.shape, labels.shape) == ((16, 1, 1), (16,), (16, 1, 1), (16,))
     assert (eps.dtype, t.dtype, labels.dtype) == (x0.dtype, torch.int64, torch.int64)

@@ -103,7 +103,7 @@ def test_wasserstein_refuses(x, y, error, words):
     [
         (draw(3), draw(3, 2), 4, torch.Generator(), ValueError, r"x: expected a sample of points \(N, D\)"),
         (draw(3, 2), draw(0, 2), 4, torch.Generator(), ValueError, "y: expected a sample of points"),
-        (draw(3, 2), draw(3, 3), 4, torch.Generator(), ValueError, "y: expected 2 numbers a point like x, got 3"),
+        (draw(3, 2), draw(3, 3), 4, torch.Generator(), ValueError, "y: expected 2 dimensions a point like x, got 3"),
         (draw(3, 2), draw(3, 2), 0, torch.Generator(), ValueError, "directions: expected at least 1, got 0"),
         (draw(3, 2), draw(3, 2), 2.0, torch.Generator(), TypeError, "directions: expected an int"),
         (draw(3, 2), draw(3, 2), 4, None, TypeError, "generator: expected a torch.Generator"),
@@ -145,7 +145,7 @@ def test_frechet_of_flat_samples_needs_no_full_rank():
 def test_frechet_refuses_what_has_no_covariance():
     with pytest.raises(ValueError, match="points of x"):
         frechet(draw(1, 3), draw(5, 3))
-    with pytest.raises(ValueError, match="y: expected 3 numbers a point like x, got 2"):
+    with pytest.raises(ValueError, match="y: expected 3 dimensions a point like x, got 2"):
         frechet(draw(5, 3), draw(5, 2))
     with pytest.raises(ValueError, match="x: expected a sample of points"):
         frechet(draw(5), draw(5, 2))
