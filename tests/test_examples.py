@@ -17,8 +17,8 @@ def test_train_and_sample_draws_digits(tmp_path):
     assert done.returncode == 0, done.stderr
     assert done.stderr == ""
     assert done.stdout.startswith("step 20: loss ")
-    assert 0 < float(done.stdout.split()[-1]) < 1.2  # the noise has variance 1: an answer of 0 has loss 1
+    assert 0 < float(done.stdout.split()[-1]) < 1.2  # v has about variance 1: an answer of 0 has loss 1
     with Image.open(out) as image:
         assert image.size == (1024, 64) and image.mode == "L"
-        assert len(np.unique(np.asarray(image))) > 1  # not blank; after 20 steps it is black and white
+        assert len(np.unique(np.asarray(image))) > 10  # greys
     assert len(script.read_text().splitlines()) <= 40

@@ -4,9 +4,10 @@ import json
 import re
 import subprocess
 import sys
+from types import SimpleNamespace
 
 import pytest
-from mutant_runs import file_of_tests
+from mutant_runs import Watch, file_of_tests
 from mutants import (
     MUTANTS,
     NOT_RUN,
@@ -110,6 +111,12 @@ def test_records_are_read():
     with pytest.raises(ValueError, match="attic: expected a module of the library"):
         source_of("attic")
     assert cell("a | b\nc") == "a \\| b c"
+
+
+def test_quick_tests_come_first_and_equally_quick_ones_keep_their_order():
+    tests = [SimpleNamespace(nodeid=name) for name in ("slow", "b", "new", "a")]
+    Watch({"slow": 9.0, "b": 0.01, "a": 0.02}).pytest_collection_modifyitems(tests)
+    assert [test.nodeid for test in tests] == ["b", "new", "a", "slow"]
 
 
 RUN = """
