@@ -5,7 +5,7 @@
 #   make lint      ruff on code and notebooks, mypy on the library
 #   make lesson    store one lesson, try it, photograph its page: make lesson L=09
 #   make notebooks run every notebook and store it in canonical form
-#   make mutants   break the library formula by formula; the tests must notice each time
+#   make mutants   break the library formula by formula, by hand and by a draw; the tests must notice each time
 #   make bench     measure speed against diffusers, as ratios; nothing else should run meanwhile
 #   make lowest    run the tests once more with the lowest versions that requirements.txt and pyproject.toml declare
 # PYTHON=python3.12 picks the interpreter; TORCH_INDEX=<URL of PyTorch's CPU wheels> keeps CUDA away on Linux.

@@ -61,7 +61,7 @@ class Mixture:
 
     @classmethod
     def isotropic(cls, weights: Tensor, means: Tensor, std: float) -> "Mixture":
-        """Return the mixture whose components are isotropic, with one standard deviation for all; TypeError, ValueError."""
+        """Return the mixture of isotropic components, all of one standard deviation. Raises: TypeError, ValueError."""
         if require_data("means", means).ndim != 2:
             raise ValueError(f"means: expected shape (K, D), got {tuple(means.shape)}")
         K, D = means.shape
@@ -131,7 +131,7 @@ class Mixture:
 
 @dataclass(frozen=True, eq=False)
 class Points:
-    """A finite data set as a density: each point an isotropic Gaussian of standard deviation `width` (0: the bare points).
+    """A finite data set as a density: each point an isotropic Gaussian of standard deviation `width` (0: bare points).
 
     Args: data (N, *D), finite, kept flat in float64; width >= 0. Raises: TypeError, ValueError.
     """

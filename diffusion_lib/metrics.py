@@ -21,8 +21,8 @@ def wasserstein(x: Tensor, y: Tensor) -> Tensor:
 def sliced_wasserstein(x: Tensor, y: Tensor, directions: int, generator: torch.Generator) -> Tensor:
     """Return the mean W1 of the projections of two samples on random lines, in any dimension (Bonneel et al. 2015).
 
-    A line is u in R^D with |u| = 1, drawn evenly; the projection of x on it is <x, u>. It is never above W1, and with many
-    lines it is 0 only for equal samples; where D = 1 it is W1 itself.
+    A line is u in R^D with |u| = 1, drawn evenly; the projection of x on it is <x, u>. It is never above W1, and with
+    many lines it is 0 only for equal samples; where D = 1 it is W1 itself.
 
     Args: x (N, D); y (M, D); directions, the number of lines; generator, for them. Returns: () float64.
     Raises: TypeError, ValueError.
@@ -41,7 +41,8 @@ def frechet(x: Tensor, y: Tensor) -> Tensor:
 
     |m_x - m_y|^2 + tr(C_x + C_y - 2 (C_x C_y)^(1/2)) (Dowson and Landau 1982, eq. 4; on the features of a classifier
     it is the "FID" of Heusel et al. 2017, eq. 6). The trace of the root is the sum of the singular values of
-    C_x^(1/2) C_y^(1/2). It is never 0 for two finite samples of one distribution: compare it with its baseline, two real samples.
+    C_x^(1/2) C_y^(1/2). It is never 0 for two finite samples of one distribution: compare it with its baseline, the
+    distance of two real samples.
 
     Args: x (N, D); y (M, D), at least 2 points each. Returns: () float64, in squared units of x.
     Raises: TypeError, ValueError.

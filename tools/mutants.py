@@ -1,172 +1,119 @@
 """Break the library formula by formula, and see that its tests notice each time.
 
-Each mutant of mutants.txt changes one piece of text in a copy of the library and runs the tests of that room alone, up
-to the first failure; the unmutated copy has to pass first. `python tools/mutants.py` runs them all and writes
-tests/mutants.md; `python tools/mutants.py samplers process` runs some rooms and writes nothing. Exit code 1 if a mutant
-survives.
+Two kinds of mutants: hand-written ones (mutants.txt: a piece of text and what it becomes) and those drawn from the
+syntax tree (syntax_mutants.py). Each is made in a copy of the library, where the tests of its module alone run up to
+the first failure; the unmutated copy has to pass first. A drawn mutant that no test can see stands in
+tests/equivalent.toml with the reason why no result changes.
 
-One warm process imports torch and the oracles once; every run is a fork of it, two at a time, each with one thread.
+`python tools/mutants.py` runs them all and writes tests/mutants.md; with names of modules it runs theirs and renews
+their rows. `draw` lists what is drawn, `twins` the hand-written mutants that a syntax mutant repeats. Exit code 1 if a
+mutant survives or the list of equivalents is wrong.
 """
 
 import argparse
-import gc
-import importlib
+import hashlib
 import json
-import multiprocessing
 import os
-import shutil
 import sys
 import tempfile
 import time
-from multiprocessing.connection import wait
+import tomllib
+from collections import Counter
 from pathlib import Path
 from typing import NamedTuple
 
-ROOT = Path(__file__).resolve().parent.parent
-LIBRARY = ROOT / "diffusion_lib"
+import syntax_mutants
+from mutant_runs import LATE, LIBRARY, ROOT, Job, run_all, warm_up
+from syntax_mutants import Site
+
 MUTANTS = ROOT / "tools" / "mutants.txt"
+EQUIVALENT = ROOT / "tests" / "equivalent.toml"
 TABLE = ROOT / "tests" / "mutants.md"
-ROOMS = ("arguments", "gaussians", "densities", "schedules", "process", "denoisers", "samplers", "notation")
-ROOMS += (
-    "toys",
-    "data",
-    "images",
-    "metrics",
-    "losses",
-    "bound",
-    "models/layers",
-    "models/unet",
-    "training",
-    "pretrained",
-)
-WORKERS = 2
-SLOW_IMPORTS = (
-    "torch",
-    "diffusers",
-    "pytest",
-    "mpmath",
-    "scipy.integrate",
-    "scipy.stats",
-    "sklearn.datasets",
-    "sklearn.mixture",
-)
-PATIENCE = 240  # seconds for the tests of one room
+MOST_EQUIVALENT = 0.08  # of the draw
+NOT_RUN = "(not run)"
 
 
 class Mutant(NamedTuple):
-    """One mistake: in this room, `old`, which occurs exactly once, becomes `new`."""
+    """One mistake written by hand: in this module, `old`, which occurs exactly once, becomes `new`."""
 
-    room: str
+    module: str
     old: str
     new: str
     mistake: str
 
 
+# ---- which mutants there are
+
+
+def source_of(module: str) -> str:
+    """Return the text of a module of the library; ValueError if there is none of that name."""
+    path = LIBRARY / f"{module}.py"
+    if not path.is_file():
+        raise ValueError(f"{module}: expected a module of the library, found no {path.relative_to(ROOT)}")
+    return path.read_text(encoding="utf-8")
+
+
 def read_mutants(text: str) -> list[Mutant]:
-    """Return the records of mutants.txt: `[room] mistake`, the lines of `old` (-), the lines of `new` (+, or none)."""
+    """Return the records of mutants.txt: `[module] mistake`, the lines of `old` (-), those of `new` (+, or none)."""
     mutants = []
     for record in text.split("\n\n"):
         lines = [line for line in record.strip("\n").split("\n") if not line.startswith("#")]
         if not any(lines):
             continue
-        room, mistake = lines[0].removeprefix("[").split("] ", 1)
-        if room not in ROOMS or any(line[:2] not in ("- ", "+ ") for line in lines[1:]):
-            raise ValueError(f"mutants.txt: expected [room], then lines that begin with - or +, got {record!r}")
+        module, mistake = lines[0].removeprefix("[").split("] ", 1)
+        if any(line[:2] not in ("- ", "+ ") for line in lines[1:]):
+            raise ValueError(f"mutants.txt: expected [module], then lines that begin with - or +, got {record!r}")
         old, new = ("\n".join(line[2:] for line in lines[1:] if line[0] == sign) for sign in "-+")
-        mutants.append(Mutant(room, old, new, mistake))
+        mutants.append(Mutant(module, old, new, mistake))
     return mutants
 
 
+def hand_mutants() -> list[Mutant]:
+    """Return the hand-written mutants of mutants.txt."""
+    return read_mutants(MUTANTS.read_text(encoding="utf-8"))
+
+
 def mutated(mutant: Mutant, text: str) -> str:
-    """Return the room's text with the mistake in it; ValueError unless `old` occurs exactly once."""
+    """Return the module's text with the mistake in it; ValueError unless `old` occurs exactly once."""
     if text.count(mutant.old) != 1:
-        raise ValueError(f"{mutant.room}: expected {mutant.old!r} exactly once, found {text.count(mutant.old)} times")
+        raise ValueError(f"{mutant.module}: expected {mutant.old!r} exactly once, found {text.count(mutant.old)} times")
     return text.replace(mutant.old, mutant.new)
 
 
-def file_of_tests(room: str) -> Path:
-    """Return the file that tests a room: tests/test_unet.py for models/unet."""
-    return ROOT / "tests" / f"test_{room.rpartition('/')[2]}.py"
+def drawn_sites() -> list[Site]:
+    """Return the syntax mutants that are drawn, of all modules with formulas."""
+    modules = syntax_mutants.modules(LIBRARY)
+    return [site for module in modules for site in syntax_mutants.all_sites(module, source_of(module)) if site.drawn]
 
 
-def make_copy(folder: Path, mutant: Mutant | None) -> Path:
-    """Copy the library into a folder, with the mistake if there is one; return the folder."""
-    shutil.copytree(LIBRARY, folder / LIBRARY.name, ignore=shutil.ignore_patterns("__pycache__"))
-    if mutant:
-        room = folder / LIBRARY.name / f"{mutant.room}.py"
-        room.write_text(mutated(mutant, room.read_text()))
-    return folder
+def twins(mutants: list[Mutant]) -> list[tuple[Mutant, Site]]:
+    """Return the hand-written mutants whose syntax tree a generated one has too, drawn or not."""
+    found, trees = [], {}
+    for module in {mutant.module for mutant in mutants} & set(syntax_mutants.modules(LIBRARY)):
+        trees[module] = {site.tree: site for site in syntax_mutants.all_sites(module, source_of(module))}
+    for mutant in mutants:
+        text = source_of(mutant.module)
+        site = trees.get(mutant.module, {}).get(syntax_mutants.same_tree(text, mutated(mutant, text)))
+        found += [(mutant, site)] if site else []
+    return found
 
 
-class FirstFailure:
-    """A pytest plugin that remembers the first test that failed."""
-
-    name = ""
-
-    def pytest_runtest_logreport(self, report) -> None:
-        if report.failed and not self.name:
-            self.name = report.nodeid.split("::", 1)[1].split("[")[0]
-
-    def pytest_collectreport(self, report) -> None:
-        if report.failed and not self.name:
-            self.name = "(the test file could not be imported)"
+def read_equivalents() -> dict[str, str]:
+    """Return tests/equivalent.toml: the key of a site, and why no result changes."""
+    return tomllib.loads(EQUIVALENT.read_text(encoding="utf-8"))
 
 
-def run_tests(folder: Path, room: str) -> None:
-    """Run a room's tests on the copy in `folder`, in this process; write what was found beside it."""
-    import pytest
-
-    log = os.open(folder / "log.txt", os.O_CREAT | os.O_WRONLY)
-    os.dup2(log, 1), os.dup2(log, 2)
-    os.environ["PYTHONPATH"] = str(folder)  # for the children of a test
-    os.environ["PYTEST_DISABLE_PLUGIN_AUTOLOAD"] = "1"  # pytest warns of plugins that were imported before it started
-    sys.path.insert(0, str(folder))
-    first = FirstFailure()
-    quick = ["-x", "-q", "--tb=line", "--assert=plain", "-p", "no:cacheprovider"]
-    code = pytest.main([*quick, f"--rootdir={ROOT}", str(file_of_tests(room))], plugins=[first])
-    import diffusion_lib
-
-    if Path(diffusion_lib.__file__).parent.parent != folder:
-        first.name, code = f"the tests read {diffusion_lib.__file__}, not the copy", 99
-    (folder / "result.json").write_text(json.dumps({"code": int(code), "killer": first.name}))
+def problems_of_equivalents(equivalents: dict[str, str], sites: list[Site]) -> list[str]:
+    """Return what is wrong with the list: a key that is not drawn, no reason, more than 8 % of the draw."""
+    keys = {site.key for site in sites}
+    found = [f"not drawn, so to be deleted from equivalent.toml: {key}" for key in equivalents if key not in keys]
+    found += [f"no reason in equivalent.toml: {key}" for key, reason in equivalents.items() if len(reason) < 20]
+    if len(equivalents) > MOST_EQUIVALENT * len(sites):
+        found.append(f"{len(equivalents)} equivalents are more than {MOST_EQUIVALENT:.0%} of {len(sites)} mutants")
+    return found
 
 
-def warm_up() -> None:
-    """Import, once for all forks, everything that is slow to import and is not the library."""
-    for name in SLOW_IMPORTS:
-        importlib.import_module(name)
-    diffusers = sys.modules["diffusers"]
-    schedulers = ("DDPMScheduler", "DDIMScheduler", "DPMSolverMultistepScheduler", "EulerDiscreteScheduler")
-    for name in (*schedulers, "UNet2DModel"):
-        getattr(diffusers, name)  # diffusers imports them when they are asked for
-    sys.modules["torch"].set_num_threads(1)
-    gc.freeze()  # the forks need not look through all this for garbage
-
-
-def run_all(jobs: list[tuple[str, Mutant | None]], folder: Path) -> list[dict]:
-    """Run every job (a room and its mutant, or None) in a fork of its own, two at a time; return results in order."""
-    fork, results = multiprocessing.get_context("fork"), [{} for _ in jobs]
-    running: dict = {}  # sentinel of a process -> number of its job, process, start
-    waiting = list(enumerate(jobs))
-    while waiting or running:
-        while waiting and len(running) < WORKERS:
-            i, (room, mutant) = waiting.pop(0)
-            process = fork.Process(target=run_tests, args=(make_copy(folder / str(i), mutant), room))
-            process.start()
-            running[process.sentinel] = (i, process, time.monotonic())
-        ready = wait(list(running), timeout=1)
-        late = [sentinel for sentinel, (_, _, start) in running.items() if time.monotonic() - start > PATIENCE]
-        for sentinel in {*ready, *late}:
-            i, process, _ = running.pop(sentinel)
-            process.kill(), process.join()
-            found = folder / str(i) / "result.json"
-            results[i] = json.loads(found.read_text()) if found.exists() else {"code": 98, "killer": "(did not end)"}
-            if not jobs[i][1] and results[i]["code"]:
-                print((folder / str(i) / "log.txt").read_text()[-3000:])
-            shutil.rmtree(folder / str(i) / LIBRARY.name)
-            verdict = "passed" if results[i]["code"] == 0 else f"failed: {results[i]['killer']}"
-            print(f"{jobs[i][0]}: {jobs[i][1].mistake if jobs[i][1] else 'unmutated'}: {verdict}", flush=True)
-    return results
+# ---- the stored table: the text of each row but for its last cell is known without a run
 
 
 def cell(text: str) -> str:
@@ -174,50 +121,143 @@ def cell(text: str) -> str:
     return text.replace("|", "\\|").replace("\n", " ")
 
 
-def table(mutants: list[Mutant], killers: list[str]) -> str:
-    """Return the table that is stored: what was broken, and which test noticed first."""
+def hand_row(mutant: Mutant) -> str:
+    """Return the row of a hand-written mutant without its last cell, the test that killed it."""
+    new = f"`{cell(mutant.new.strip())}`" if mutant.new.strip() else "(nothing)"
+    return f"| {mutant.module} | `{cell(mutant.old.strip())}` | {new} | {mutant.mistake}"
+
+
+def syntax_row(module: str, sites: list[Site], equivalents: dict[str, str]) -> str:
+    """Return the row of a module's draw without its last cell, how many were killed by their limit of time."""
+    keys = [site.key for site in sites if site.module == module]
+    equivalent = len(equivalents.keys() & set(keys))
+    draw = hashlib.sha256("\n".join(keys).encode()).hexdigest()[:8]
+    return f"| {module} | {draw} | {len(keys)} | {len(keys) - equivalent} | {equivalent}"
+
+
+def operator_rows(sites: list[Site], equivalents: dict[str, str]) -> list[str]:
+    """Return one row an operator: how many are drawn, how many of them killed."""
+    names = {site.key: site.operator.split(":")[0] for site in sites}
+    drawn, killed = Counter(names.values()), Counter(name for key, name in names.items() if key not in equivalents)
+    return [f"| {name} | {number} | {killed[name]} |" for name, number in drawn.most_common()]
+
+
+def table(mutants: list[Mutant], sites: list[Site], equivalents: dict[str, str], last: dict[str, str]) -> str:
+    """Return the table that is stored; `last` gives the last cell of each row that needs a run."""
+    modules = sorted({site.module for site in sites})
+    by_hand = [hand_row(mutant) for mutant in mutants]
+    drawn = [syntax_row(module, sites, equivalents) for module in modules]
     lines = [
-        "# Mutants: formulas broken one at a time, and the test that noticed",
+        "# Mutants: formulas broken one at a time",
         "",
-        f"Written by `make mutants` (tools/mutants.py): {len(mutants)} mutants, each killed by the tests of its own",
-        "room. A row is a change of one piece of text in a copy of the library.",
+        "Written by `make mutants` (tools/mutants.py). A mutant is a copy of the library with one mistake in it; it is",
+        "killed when a test of its own module fails, or runs past three times its usual time.",
         "",
-        "| | room | was | became | mistake | killed by |",
+        f"## {len(sites)} drawn from the syntax tree, {len(sites) - len(equivalents)} killed",
+        "",
+        "| module | draw | mutants | killed | equivalent | killed by time |",
         "|---|---|---|---|---|---|",
+        *(f"{row} | {last.get(row, NOT_RUN)} |" for row in drawn),
+        "",
+        "| operator | mutants | killed |",
+        "|---|---|---|",
+        *operator_rows(sites, equivalents),
+        "",
+        "Equivalent, because no result changes:",
+        "",
+        *(f"* `{key}`: {reason}" for key, reason in equivalents.items()),
+        "",
+        f"## {len(mutants)} written by hand, and the test that noticed",
+        "",
+        "| module | was | became | mistake | killed by |",
+        "|---|---|---|---|---|",
+        *(f"{row} | {last.get(row, NOT_RUN)} |" for row in by_hand),
     ]
-    for i, (m, killer) in enumerate(zip(mutants, killers, strict=True), start=1):
-        new = f"`{cell(m.new.strip())}`" if m.new.strip() else "(nothing)"
-        lines.append(f"| {i} | {m.room} | `{cell(m.old.strip())}` | {new} | {m.mistake} | {cell(killer)} |")
     return "\n".join(lines) + "\n"
 
 
-def main() -> int:
-    """Run the unmutated rooms, then their mutants; print, store the table, return the exit code."""
-    parser = argparse.ArgumentParser(description="Break the library formula by formula; the tests must notice.")
-    parser.add_argument("rooms", nargs="*", help=f"rooms to break, of {', '.join(ROOMS)}; all, and the table, if none")
-    rooms = parser.parse_args().rooms or list(ROOMS)
-    if unknown := set(rooms) - set(ROOMS):
-        parser.error(f"no such room: {', '.join(sorted(unknown))}")
-    mutants = [mutant for mutant in read_mutants(MUTANTS.read_text()) if mutant.room in rooms]
-    for mutant in mutants:
-        mutated(mutant, (LIBRARY / f"{mutant.room}.py").read_text())  # every old text is there, before minutes are lost
+def last_cells(text: str) -> dict[str, str]:
+    """Return the last cell of each row of a stored table, by the rest of the row."""
+    rows = [line[:-2].rpartition(" | ") for line in text.splitlines() if line.startswith("| ")]
+    return {row: end for row, _, end in rows}
+
+
+# ---- the command
+
+
+def run_mutants(mutants: list[Mutant], sites: list[Site], folder: Path) -> tuple[list[dict], list[dict]] | None:
+    """Run the unmutated modules, then all mutants; return the results of both kinds, or None if one is not sound."""
+    modules = sorted({mutant.module for mutant in mutants} | {site.module for site in sites})
+    plain = run_all([Job(module, None, f"{module}: unmutated") for module in modules], folder / "sound", {})
+    sound = dict(zip(modules, plain, strict=True))
+    if broken := [module for module in modules if sound[module]["code"]]:
+        print(f"the unmutated library does not pass: {', '.join(broken)}")
+        return None
+    jobs = [Job(s.module, syntax_mutants.mutated(s, source_of(s.module)), s.key) for s in sites]
+    jobs += [Job(m.module, mutated(m, source_of(m.module)), f"{m.module}: {m.mistake}") for m in mutants]
     start = time.monotonic()
+    drawn = run_all(jobs[: len(sites)], folder / "drawn", sound)
+    middle = time.monotonic()
+    by_hand = run_all(jobs[len(sites) :], folder / "hand", sound)
+    after = time.monotonic() - middle
+    print(f"{len(sites)} drawn mutants took {middle - start:.0f} s, {len(mutants)} by hand {after:.0f} s")
+    return drawn, by_hand
+
+
+def judge(site: Site, result: dict, equivalents: dict[str, str]) -> str | None:
+    """Return what is wrong with the result of a drawn mutant; None if it was killed, or lives and may."""
+    if result["code"] == 0 and site.key not in equivalents:
+        return f"SURVIVED: {json.dumps(site.key)}"
+    if result["code"] and site.key in equivalents:
+        return f"killed by {result['killer']}, so not equivalent: {json.dumps(site.key)}"
+    return None
+
+
+def run_and_store(names: list[str], only: str, most: int | None) -> int:
+    """Run the mutants of some modules, or of all; print what is wrong, store their rows, return the exit code."""
+    start, all_mutants, all_sites, equivalents = time.monotonic(), hand_mutants(), drawn_sites(), read_equivalents()
+    mutants = [m for m in all_mutants if (not names or m.module in names) and only != "drawn"][:most]
+    sites = [s for s in all_sites if (not names or s.module in names) and only != "hand"][:most]
     warm_up()
     with tempfile.TemporaryDirectory() as folder:
-        sound = run_all([(room, None) for room in rooms], Path(folder) / "sound")
-        broken = [room for room, result in zip(rooms, sound, strict=True) if result["code"] != 0]
-        if broken:
-            print(f"the unmutated library does not pass: {', '.join(broken)}")
-            return 1
-        results = run_all([(mutant.room, mutant) for mutant in mutants], Path(folder) / "mutants")
-    survivors = [mutant for mutant, result in zip(mutants, results, strict=True) if result["code"] == 0]
-    for mutant in survivors:
-        print(f"SURVIVED: {mutant.room}: {mutant.old!r} -> {mutant.new!r} ({mutant.mistake})")
-    print(f"{len(mutants)} mutants, {len(mutants) - len(survivors)} killed, {time.monotonic() - start:.0f} s")
-    if not survivors and len(rooms) == len(ROOMS):
-        TABLE.write_text(table(mutants, [result["killer"] for result in results]))
+        results = run_mutants(mutants, sites, Path(folder))
+    if results is None:
+        return 1
+    drawn, by_hand = (list(zip(*pair, strict=True)) for pair in zip((sites, mutants), results, strict=True))
+    wrong = problems_of_equivalents(equivalents, all_sites)
+    wrong += filter(None, (judge(site, result, equivalents) for site, result in drawn))
+    wrong += [f"SURVIVED: {m.module}: {m.old!r} -> {m.new!r} ({m.mistake})" for m, r in by_hand if r["code"] == 0]
+    print("\n".join(wrong))
+    print(f"{len(sites)} + {len(mutants)} mutants, {len(wrong)} problems, {time.monotonic() - start:.0f} s")
+    if not (wrong or only or most):
+        late = Counter(site.module for site, result in drawn if result["killer"] == LATE)
+        last = last_cells(TABLE.read_text(encoding="utf-8"))
+        last |= {syntax_row(module, all_sites, equivalents): str(late[module]) for module in {s.module for s in sites}}
+        last |= {hand_row(mutant): cell(result["killer"]) for mutant, result in by_hand}
+        TABLE.write_text(table(all_mutants, all_sites, equivalents, last), encoding="utf-8")
         print(f"stored in {TABLE.relative_to(ROOT)}")
-    return 1 if survivors else 0
+    return int(bool(wrong))
+
+
+def main() -> int:
+    """Read the command line, do what it says, return the exit code."""
+    parser = argparse.ArgumentParser(description="Break the library formula by formula; the tests must notice.")
+    parser.add_argument("names", nargs="*", help="modules to break (all if none); or `draw`, or `twins`")
+    parser.add_argument("--only", choices=("drawn", "hand"), default="", help="one kind; writes no table")
+    parser.add_argument("--most", type=int, help="at most so many of each kind; writes no table")
+    arguments = parser.parse_args()
+    if arguments.names == ["draw"]:
+        print("\n".join(site.key for site in drawn_sites()))
+    elif arguments.names == ["twins"]:
+        pairs = twins(hand_mutants())
+        print("\n".join(f"[{mutant.module}] {mutant.mistake}\n    is {site.key}" for mutant, site in pairs))
+        print(f"{len(pairs)} twins")
+    else:
+        known = {*syntax_mutants.modules(LIBRARY), *(mutant.module for mutant in hand_mutants())}
+        if unknown := set(arguments.names) - known:
+            parser.error(f"no such module: {', '.join(sorted(unknown))}; expected some of {', '.join(sorted(known))}")
+        return run_and_store(arguments.names, arguments.only, arguments.most)
+    return 0
 
 
 if __name__ == "__main__":
