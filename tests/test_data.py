@@ -144,7 +144,8 @@ def test_a_missing_file_is_named(tmp_path):
 
 
 @pytest.mark.parametrize(
-    "content", [cut(FILES[FIRST]), other_axes(FILES[FIRST]), b"\0\0\x0d\x01", b"", b"\0\0\x08\x03\0"]
+    "content",
+    [cut(FILES[FIRST]), other_axes(FILES[FIRST]), b"\0\0\x0d\x01", b"", b"\0\0\x08\x03\0", b"\0\1" + FILES[FIRST][2:]],
 )
 def test_a_file_with_the_right_checksum_must_still_be_idx(tmp_path, content):
     write_small(tmp_path, packed=False)

@@ -10,6 +10,7 @@ from oracles import LargestTensor, brute_points, draw, names_everything, refusal
 from scipy import stats
 from sklearn.mixture import GaussianMixture
 
+from diffusion_lib import densities
 from diffusion_lib.densities import Mixture, Points, fit_mixture, responsibilities
 
 WEIGHTS, MEANS = np.array([0.5, 0.3, 0.2]), np.array([[1.0, 0.0], [-1.0, 0.5], [0.2, -1.0]])
@@ -341,3 +342,36 @@ def test_bare_points_have_no_density():
     """Without noise and without width there is nothing to divide by: said, not returned as NaN."""
     for call in (Points(draw(4, 2)).log_density, Points(draw(4, 2)).score):
         assert str(refusal(lambda call=call: call(draw(2, 2)))).startswith("width:")
+
+
+def test_a_covariance_that_is_flat_along_one_axis_has_no_density():
+    flat = Mixture(torch.ones(1), torch.zeros(1, 2), torch.diag(torch.tensor([1.0, 0.0]))[None])
+    with pytest.raises(ValueError, match=r"covariances: expected some width along every axis, got variance 0"):
+        flat.log_density(draw(3, 2))
+
+
+def test_one_gaussians_samples_are_its_mean_and_scaled_noise():
+    line = Mixture(torch.ones(1), torch.tensor([[2.0]]), torch.tensor([[[0.25]]]))
+    generator = seeded(3)
+    torch.multinomial(torch.ones(1), 5, replacement=True, generator=generator)  # which component
+    expected = 2 + 0.5 * torch.randn(5, 1, generator=generator, dtype=torch.float64)
+    assert torch.equal(line.sample(5, seeded(3)), expected)
+
+
+def test_the_defaults_of_the_fit():
+    found, expected = fit_mixture(CLOUD, 9, seeded()), fit_mixture(CLOUD, 9, seeded(), iterations=100, floor=1e-3)
+    assert torch.equal(found.covariances, expected.covariances)
+    assert not torch.equal(found.covariances, fit_mixture(CLOUD, 9, seeded(), iterations=101).covariances)
+
+
+def test_the_first_weights_fall_with_the_squared_distance_over_its_mean_to_the_nearest_seed():
+    generator = seeded(5)
+    x = CLOUD[:40].numpy()
+    seeds = [x[int(torch.randint(len(x), (1,), generator=generator))]]
+    for _ in range(2):
+        nearest = np.min([((x - seed) ** 2).sum(1) for seed in seeds], axis=0)
+        seeds.append(x[int(torch.multinomial(torch.tensor(nearest), 1, generator=generator))])
+    squared = np.stack([((x - seed) ** 2).sum(1) for seed in seeds], 1)
+    weights = np.exp(-squared / squared.min(1).mean())
+    expected = weights / weights.sum(1, keepdims=True)
+    np.testing.assert_allclose(densities._first_weights(CLOUD[:40], 3, seeded(5)), expected, rtol=1e-9)

@@ -98,3 +98,8 @@ def test_the_checkerboard_has_dark_and_light_cells():
 def test_bad_input_to_toys_and_digits(call, error, message):
     with pytest.raises(error, match=message):
         call()
+
+
+def test_the_line_has_its_two_means():
+    assert toys.bimodal(0.3).means.tolist() == [[-1.0], [1.0]]
+    assert toys.bimodal(0.3).covariances.flatten().tolist() == pytest.approx([0.09, 0.09])

@@ -211,3 +211,13 @@ def test_a_batch_that_does_not_divide_is_refused(rank):
     rank(0, 4)
     error = refusal(lambda: share_of(draw(6, 2)))
     assert names_everything(error, "batch", "6") and "4 processes" in str(error)
+
+
+def test_a_trainer_that_took_no_step_has_moments_of_zero():
+    moments = {name: t for name, t in pixel_trainer().tensors().items() if name.startswith("exp_avg")}
+    assert moments
+    assert all(not bool(tensor.any()) for tensor in moments.values())
+
+
+def test_training_is_in_the_weights_dtype_unless_asked_otherwise():
+    assert TrainingConfig(1).bf16 is False

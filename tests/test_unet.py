@@ -271,3 +271,8 @@ def test_unlabelled_network_refuses_labels():
 def test_list_of_labels_is_refused():
     with pytest.raises(TypeError, match="labels: expected a torch.Tensor, got list"):
         UNet(TINY)(X, torch.tensor(TIMES), LABELS)
+
+
+def test_the_default_network():
+    assert UNetConfig().widths == (32, 64, 64)
+    assert UNetConfig().sizes == (32, 16, 8)
