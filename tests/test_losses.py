@@ -212,6 +212,6 @@ def test_weightings_refuse(mistake, name, value):
 
 
 def test_a_tenth_of_the_labels_is_dropped_by_default():
-    default, tenth = (denoising_draw(DATA, LINEAR, 16, LABELS, 4, *drop)(seeded(2)) for drop in ((), (0.1,)))
-    assert torch.equal(default[3], tenth[3])
-    assert (denoising_draw(DATA, LINEAR, 16, LABELS, 4, 0.2)(seeded(2))[3] == 4).sum() > (default[3] == 4).sum()
+    default, tenth = denoising_draw(DATA, LINEAR, 16, LABELS, 4), denoising_draw(DATA, LINEAR, 16, LABELS, 4, 0.1)
+    for n in range(20):
+        assert torch.equal(default(seeded(n))[3], tenth(seeded(n))[3])

@@ -103,3 +103,12 @@ def test_bad_input_to_toys_and_digits(call, error, message):
 def test_the_line_has_its_two_means():
     assert toys.bimodal(0.3).means.tolist() == [[-1.0], [1.0]]
     assert toys.bimodal(0.3).covariances.flatten().tolist() == pytest.approx([0.09, 0.09])
+
+
+@pytest.mark.parametrize(
+    ("toy", "count", "std"), [(toys.two_moons, 32, 0.1), (toys.rings, 56, 0.1), (toys.eight_gaussians, 8, 0.15)]
+)
+def test_a_toy_has_its_number_of_gaussians_and_its_width(toy, count, std):
+    mixture = toy()
+    assert mixture.means.shape == (count, 2)
+    assert torch.allclose(mixture.covariances, std**2 * torch.eye(2, dtype=torch.float64))
