@@ -1,4 +1,4 @@
-// One explorer: a row for each control and a picture below. All pictures were drawn by Python; this only chooses one.
+// One explorer: a row for each control and an image below. All images were drawn by Python; this only chooses one.
 
 const EXPLORER_CSS = `
 .diffusion-explorer { margin: 8px 0; font-size: 14px; line-height: 20px; }
@@ -93,7 +93,7 @@ function stage(picture, whenReady) {
   return { prepare: paneOf, lay };
 }
 
-// root: an empty <figure>, or one that holds the first picture. spec: what Python made (see explorer.py).
+// root: an empty <figure>, or one that holds the first image. spec: what Python made (see explorer.py).
 // kernel: null where none runs (exported pages); otherwise {index, live, send, listen, shrink} (see live.js).
 function explorer(root, spec, kernel) {
   const first = root.querySelector("img");
@@ -130,7 +130,7 @@ function explorer(root, spec, kernel) {
   };
   const complain = (text) => { complaint = text; show(); };
 
-  const build = { range: sliderRow, select: listRow, picture: fileRow };
+  const build = { range: sliderRow, select: listRow, image: fileRow };
   const updates = spec.controls.map((control) => {
     const row = make("label", panel);
     make("span", row).textContent = control.label;

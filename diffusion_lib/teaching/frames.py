@@ -1,9 +1,10 @@
-"""From figures to sprite sheets: the pictures behind a slider, as small as they go without losing a line."""
+"""From figures to sprite sheets: the images behind a slider, as small as they go without losing a line."""
 
 import base64
 import io
 import math
-from collections.abc import Iterator, Sequence
+import os
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 from matplotlib.backends.backend_agg import FigureCanvasAgg
@@ -11,6 +12,21 @@ from matplotlib.figure import Figure
 from PIL import Image
 
 LEVELS = 64  # shades kept per colour channel: an error of 2 in 255, unseen, for a third of the bytes of a line plot
+NO_SHEET = "data:image/webp;base64,NONE"  # in a sheet's place where none is drawn
+
+
+def are_skipped() -> bool:
+    """Return whether the environment says DIFFUSION_LIB_FRAMES=skip: figures are made, but neither drawn nor packed.
+
+    For tests that compare texts and never images: nbval runs lessons so.
+    """
+    return os.environ.get("DIFFUSION_LIB_FRAMES") == "skip"
+
+
+def size(figure: Figure) -> tuple[int, int]:
+    """Return height and width of a figure in pixels."""
+    width, height = figure.canvas.get_width_height()
+    return height, width
 
 
 def rasterise(figure: Figure) -> np.ndarray:
@@ -22,11 +38,10 @@ def rasterise(figure: Figure) -> np.ndarray:
     return table[np.asarray(canvas.buffer_rgba())[..., :3]]
 
 
-def rasterise_alike(figures: Iterator[Figure], model: Figure) -> list[np.ndarray]:
+def rasterise_alike(figures: Iterable[Figure], model: Figure) -> list[np.ndarray]:
     """Return the pixels of each figure, its axes put where `model`, already drawn, has them.
 
     So nothing jumps from frame to frame, and the layout is solved once: half of matplotlib's time.
-    Raises: ValueError when a frame differs in size from the model.
     """
     places = [axes.get_position(original=True) for axes in model.axes]
     frames = []
@@ -36,9 +51,6 @@ def rasterise_alike(figures: Iterator[Figure], model: Figure) -> list[np.ndarray
             for axes, place in zip(figure.axes, places, strict=True):
                 axes.set_position(place)
         frames.append(rasterise(figure))
-    sizes = {frame.shape for frame in frames}
-    if len(sizes) > 1:
-        raise ValueError(f"draw: expected figures of one size, got {sorted(size[:2] for size in sizes)} pixels")
     return frames
 
 
@@ -55,8 +67,19 @@ def background(frames: Sequence[np.ndarray]) -> np.ndarray:
     return np.stack([usual >> 16, usual >> 8 & 255, usual & 255], -1).astype(np.uint8)
 
 
-def sheet(frames: Sequence[np.ndarray]) -> str:
-    """Return frames (H, W, 3) as one picture, row by row, a data URI of lossless WebP.
+def sheet(figures: Sequence[Figure], model: Figure) -> str:
+    """Return figures as one image, laid out as `model`, which has been drawn: a data URI, or NO_SHEET if skipped.
+
+    Raises: ValueError where a figure differs in size from the model.
+    """
+    sizes = {size(figure) for figure in [model, *figures]}
+    if len(sizes) > 1:
+        raise ValueError(f"show: expected figures of one size, got {sorted(sizes)} pixels")
+    return NO_SHEET if are_skipped() else pack(rasterise_alike(figures, model))
+
+
+def pack(frames: Sequence[np.ndarray]) -> str:
+    """Return frames (H, W, 3) as one image, row by row, a data URI of lossless WebP.
 
     The first cell is their background. The cells after it hold, frame by frame, only the pixels that differ from it,
     the others transparent; the page lays them over it. That takes down to half the bytes of whole frames.
@@ -74,11 +97,11 @@ def sheet(frames: Sequence[np.ndarray]) -> str:
 
 def still(frame: np.ndarray) -> str:
     """Return one frame (H, W, 3) as a data URI of a palette PNG, which every viewer of notebooks shows."""
-    picture = Image.fromarray(frame).quantize(LEVELS, dither=Image.Dither.NONE)
-    return _uri(picture, "png", {"optimize": True})
+    image = Image.fromarray(frame).quantize(LEVELS, dither=Image.Dither.NONE)
+    return _uri(image, "png", {"optimize": True})
 
 
-def _uri(picture: Image.Image, form: str, options: dict) -> str:
+def _uri(image: Image.Image, form: str, options: dict) -> str:
     buffer = io.BytesIO()
-    picture.save(buffer, form, **options)
+    image.save(buffer, form, **options)
     return f"data:image/{form};base64,{base64.b64encode(buffer.getvalue()).decode()}"

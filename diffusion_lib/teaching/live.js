@@ -1,4 +1,4 @@
-// The live half: ties one explorer (explorer.js) to the Python object, and makes readers' pictures small before they go there.
+// The live half: ties one explorer (explorer.js) to the Python object, and makes readers' images small before they go there.
 
 const SIDE = 256; // pixels: no picture larger than this leaves the browser
 const MEGAPIXELS = 60; // more than this is refused before it is decoded
@@ -60,7 +60,7 @@ function render({ model, el }) {
   const listeners = [];
   const root = document.createElement("figure");
   el.append(root);
-  explorer(root, model.get("spec"), {
+  explorer(root, model.get("baked"), {
     shrink,
     index: () => model.get("index"),
     live: () => model.get("live"),

@@ -37,7 +37,7 @@ def label(axes: Axes, x: str = "", y: str = "", title: str = "") -> None:
 
 
 def show_image(axes: Axes, image, title: str = "", limit: float = 1.0) -> None:
-    """Draw a grey picture (H, W) with values in [-limit, limit], no ticks, each pixel a sharp square."""
+    """Draw a grey image (H, W) with values in [-limit, limit], no ticks, each pixel a sharp square."""
     axes.imshow(image, cmap="gray", vmin=-limit, vmax=limit, interpolation="nearest")
     axes.set_title(title, fontsize=FONT)
     axes.set_xticks([])

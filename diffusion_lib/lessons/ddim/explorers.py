@@ -1,4 +1,4 @@
-"""Explorers of sampling: one jump back, the circle of DDIM, samplers against steps, and the paths of particles."""
+"""Lesson 14's explorers: one jump back, the circle of DDIM, samplers against steps, and the paths of particles."""
 
 import math
 
@@ -9,34 +9,35 @@ from torch import Tensor
 from diffusion_lib.data import bimodal, eight_gaussians
 from diffusion_lib.denoisers import ExactDenoiser
 from diffusion_lib.gaussians import Mixture, log_normal
+from diffusion_lib.lessons.ddim import figures
 from diffusion_lib.metrics import sliced_wasserstein, wasserstein
 from diffusion_lib.process import posterior_coefficients
 from diffusion_lib.samplers import ddim, ddpm, final
 from diffusion_lib.schedules import linear, uniform_steps
-from diffusion_lib.teaching.figures import sampling as figures
-from diffusion_lib.teaching.widgets.explorer import Control, Explorer
+from diffusion_lib.teaching.explorer import Control, Explorer, explorer
 
 JUMPS = (1, 2, 5, 10, 20, 50, 100, 150, 200, 250, 300, 350, 400, 450, 480, 490)
 
 
-def jump_explorer() -> Explorer:
-    """Lesson 14: q(x_s | x_t) of the bimodal line and its best Gaussian, at t = 500 and x_t = 0.05, by jump t - s."""
+@explorer
+def jump() -> Explorer:
+    """q(x_s | x_t) of the bimodal line and its best Gaussian, at t = 500 and x_t = 0.05, by jump t - s."""
     x = torch.linspace(-4, 4, 8001, dtype=torch.float64)
     views = {jump: _back(x, 500, 500 - jump, 0.05) for jump in JUMPS}
     jumps, divergences = np.array(JUMPS), np.array([kl for _, _, kl in views.values()])
     shown = (x.abs() <= 2.2).numpy()
 
-    def draw(jump):
-        exact, gaussian, _ = views[jump]
-        return figures.back_jump(x.numpy()[shown], exact[shown], gaussian[shown], jumps, divergences, JUMPS.index(jump))
-
-    def describe(jump):
-        kl = views[jump][2]
+    def show(jump):
+        exact, gaussian, kl = views[jump]
+        curves = x.numpy()[shown], exact[shown], gaussian[shown]
         size = f"{kl:.2g}" if kl > 1e-9 else "below 1e-9"
         way = f"For a jump of {jump}, from t = 500 to s = {500 - jump}"
-        return f"{way}, the exact q(x_s | x_t) lies {size} nats from the best Gaussian."
+        return (
+            figures.back_jump(*curves, jumps, divergences, JUMPS.index(jump)),
+            f"{way}, the exact q(x_s | x_t) lies {size} nats from the best Gaussian.",
+        )
 
-    return Explorer(draw, describe, [Control("jump", "jump t - s", JUMPS, default=200, form="{} steps back")])
+    return Explorer(show, [Control("jump", "jump t - s", JUMPS, default=200, form="{} steps back")])
 
 
 def _back(x: Tensor, t: int, s: int, x_t: float) -> tuple[np.ndarray, np.ndarray, float]:
@@ -53,105 +54,100 @@ def _back(x: Tensor, t: int, s: int, x_t: float) -> tuple[np.ndarray, np.ndarray
     return exact.numpy(), log_gaussian.exp().numpy(), abs(float(torch.trapezoid(gap, x)))
 
 
-def circle_explorer() -> Explorer:
-    """Lesson 14: the circle m^2 (1 - alpha_bar_t) + sigma^2 = 1 - alpha_bar_s for t = 500, DDPM and DDIM marked."""
+@explorer
+def circle() -> Explorer:
+    """The circle m^2 (1 - alpha_bar_t) + sigma^2 = 1 - alpha_bar_s for t = 500, with DDPM and DDIM marked."""
     alpha_bar = linear().alpha_bar
+    x_t = np.linspace(-2.5, 3.0, 60)
 
-    def point(angle, s):
-        radius = float((1 - alpha_bar[s]).sqrt())
-        sigma = radius * math.sin(math.radians(angle))
-        m = radius * math.cos(math.radians(angle)) / float((1 - alpha_bar[500]).sqrt())
-        return radius, sigma, m, float(alpha_bar[s].sqrt() - alpha_bar[500].sqrt() * m)
-
-    def draw(angle, s):
-        radius, sigma, m, k = point(angle, s)
+    def show(angle, s):
+        radius, turn = float((1 - alpha_bar[s]).sqrt()), math.radians(angle)
+        sigma, m = radius * math.sin(turn), radius * math.cos(turn) / float((1 - alpha_bar[500]).sqrt())
+        k = float(alpha_bar[s].sqrt() - alpha_bar[500].sqrt() * m)
         ddpm_sigma = float(posterior_coefficients(alpha_bar[s], alpha_bar[500])[2].sqrt())
-        x_t = np.linspace(-2.5, 3.0, 60)
         means, spreads = alpha_bar[[500, s]].sqrt(), (1 - alpha_bar[[500, s]]).sqrt()  # of x_t and x_s given x_0 = 1
         box = torch.stack([means - 2 * spreads, means + 2 * spreads]).numpy()
         line = {"x_t": x_t, "mean": k + m * x_t, "sigma": sigma, "box": box}
         title = f"t = 500, s = {s}: k = {k:.2f}, m = {m:.2f}"
-        return figures.circle(radius, math.radians(angle), math.asin(ddpm_sigma / radius), line, title)
-
-    def describe(angle, s):
-        _, sigma, m, k = point(angle, s)
         numbers = f"sigma = {sigma:.3f}, m = {m:.3f}, k = {k:.3f}"
-        return f"From t = 500 to s = {s} at {angle} degrees from DDIM: {numbers}; x_s given x_0 keeps its law."
+        return (
+            figures.circle(radius, turn, math.asin(ddpm_sigma / radius), line, title),
+            f"From t = 500 to s = {s} at {angle} degrees from DDIM: {numbers}; x_s given x_0 keeps its law.",
+        )
 
     controls = [
         Control("angle", "angle from DDIM", range(0, 91, 10), default=40, form="{} degrees"),
         Control("s", "earlier time s", (450, 250, 50), default=250, form="s = {}"),
     ]
-    return Explorer(draw, describe, controls)
+    return Explorer(show, controls)
 
 
 STEPS = (3, 5, 10, 20, 50, 100)
 SAMPLERS = ("DDPM, posterior", "DDPM, beta", "DDIM")
 
 
-def steps_explorer(samples: int = 10000) -> Explorer:
-    """Lesson 14: DDPM with either variance and DDIM on the bimodal line, samples and W1, by number of steps."""
-    data, again, ends = _ends(samples)
-    distances = {name: {n: float(wasserstein(ends[name, n], data)) for n in STEPS} for name in SAMPLERS}
-    floor = float(wasserstein(data, again))
+@explorer
+def steps(samples: int = 10000) -> Explorer:
+    """DDPM with either variance and DDIM on the bimodal line: samples and W1, by number of steps."""
+    data, again, found = _by_steps(samples)
+    distances = {name: {n: float(wasserstein(found[name, n], data)) for n in STEPS} for name in SAMPLERS}
+    baseline = float(wasserstein(data, again))
     x = torch.linspace(-2, 2, 201, dtype=torch.float64)
     density = bimodal().log_density(x[:, None]).exp().numpy()
 
-    def draw(steps):
-        drawn = {name: ends[name, steps][:, 0].numpy() for name in SAMPLERS}
-        return figures.samples_by_steps(x.numpy(), density, drawn, distances, floor, steps)
-
-    def describe(steps):
+    def show(steps):
+        drawn = {name: found[name, steps][:, 0].numpy() for name in SAMPLERS}
         values = ", ".join(f"{name} {distances[name][steps]:.2g}" for name in SAMPLERS)
-        return f"W1 to the data after {steps} steps: {values}; two draws of the data: {floor:.2g}."
+        return (
+            figures.samples_by_steps(x.numpy(), density, drawn, distances, baseline, steps),
+            f"W1 to the data after {steps} steps: {values}; two draws of the data: {baseline:.2g}.",
+        )
 
-    return Explorer(draw, describe, [Control("steps", "steps", STEPS, default=10, form="{} steps")])
+    return Explorer(show, [Control("steps", "steps", STEPS, default=10, form="{} steps")])
 
 
-def _ends(samples: int) -> tuple[Tensor, Tensor, dict[tuple[str, int], Tensor]]:
+def _by_steps(samples: int) -> tuple[Tensor, Tensor, dict[tuple[str, int], Tensor]]:
     """Two draws of the bimodal line (N, 1), and what each sampler makes of one x_T by each number of `STEPS`."""
     schedule, generator = linear(), torch.Generator().manual_seed(14)
     denoise = ExactDenoiser(schedule, bimodal())
     data, again = bimodal().sample(samples, generator), bimodal().sample(samples, generator)
     x_T = torch.randn(samples, 1, generator=generator, dtype=torch.float64)
-    ends = {}
+    found = {}
     for n in STEPS:
         steps = uniform_steps(schedule, n)
-        ends[SAMPLERS[0], n] = final(ddpm(denoise, schedule, x_T, steps, generator=generator))
-        ends[SAMPLERS[1], n] = final(ddpm(denoise, schedule, x_T, steps, variance="beta", generator=generator))
-        ends[SAMPLERS[2], n] = final(ddim(denoise, schedule, x_T, steps))
-    return data, again, ends
+        found[SAMPLERS[0], n] = final(ddpm(denoise, schedule, x_T, steps, generator=generator))
+        found[SAMPLERS[1], n] = final(ddpm(denoise, schedule, x_T, steps, variance="beta", generator=generator))
+        found[SAMPLERS[2], n] = final(ddim(denoise, schedule, x_T, steps))
+    return data, again, found
 
 
 PARTICLES = 12  # paths that are drawn
-LIMIT = 2.8  # half the width of the picture
+LIMIT = 2.8  # half the width of what is shown
 
 
-def sampler_explorer(samples: int = 1000) -> Explorer:
-    """Lesson 14: particles on their way from noise to eight Gaussians from one x_T, by number of steps and eta."""
+@explorer
+def sampler(samples: int = 1000) -> Explorer:
+    """Particles on their way from noise to eight Gaussians from one x_T, by number of steps and eta."""
     density, generator = eight_gaussians(), torch.Generator().manual_seed(14)
     data = density.sample(samples, generator)
     x_T = torch.randn(samples, 2, generator=generator, dtype=torch.float64)
     region = _likely(density)
     runs = {(n, eta): _run(density, x_T, n, eta) for n in (2, 5, 10, 20, 50) for eta in (0.0, 0.25, 0.5, 0.75, 1.0)}
 
-    def distance(steps, eta):
-        return float(sliced_wasserstein(runs[steps, eta][-1], data, 50, torch.Generator().manual_seed(0)))
-
-    def draw(steps, eta):
-        path = runs[steps, eta].numpy()
+    def show(steps, eta):
+        path = runs[steps, eta]
+        far = float(sliced_wasserstein(path[-1], data, 50, torch.Generator().manual_seed(0)))
         titles = f"{PARTICLES} paths, $\\eta$ = {eta}", f"200 ends, {steps} steps"
-        return figures.particle_paths(region, LIMIT, path[:, :PARTICLES], path[-1, :200], titles)
-
-    def describe(steps, eta):
-        far = f"{distance(steps, eta):.2g}"
-        return f"After {steps} steps with eta = {eta} the sliced W1 from the samples to the data is {far}."
+        return (
+            figures.particle_paths(region, LIMIT, path[:, :PARTICLES].numpy(), path[-1, :200].numpy(), titles),
+            f"After {steps} steps with eta = {eta} the sliced W1 from the samples to the data is {far:.2g}.",
+        )
 
     controls = [
         Control("steps", "steps", (2, 5, 10, 20, 50), default=10, form="{} steps"),
         Control("eta", "eta", (0.0, 0.25, 0.5, 0.75, 1.0), default=0.0, form="eta = {}"),
     ]
-    return Explorer(draw, describe, controls)
+    return Explorer(show, controls)
 
 
 def _run(density: Mixture, x_T: Tensor, n: int, eta: float) -> Tensor:
@@ -165,7 +161,7 @@ def _run(density: Mixture, x_T: Tensor, n: int, eta: float) -> Tensor:
 
 
 def _likely(density: Mixture) -> np.ndarray:
-    """1 on a grid of the picture where the density is above a tenth of its highest value, 0 elsewhere."""
+    """1 on a grid of what is shown where the density is above a tenth of its highest value, 0 elsewhere."""
     line = torch.linspace(-LIMIT, LIMIT, 120, dtype=torch.float64)
     y, x = torch.meshgrid(line, line, indexing="ij")
     log_density = density.log_density(torch.stack([x.flatten(), y.flatten()], 1)).reshape(x.shape)

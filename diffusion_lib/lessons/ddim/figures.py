@@ -1,4 +1,4 @@
-"""Pictures of sampling: jumps back in time, the family of DDIM, paths of particles, and error against steps."""
+"""Figures of lesson 14: jumps back in time, the family of DDIM, paths of particles, and error against steps."""
 
 from collections.abc import Mapping, Sequence
 
@@ -7,7 +7,7 @@ from matplotlib.axes import Axes
 from matplotlib.collections import LineCollection
 from matplotlib.figure import Figure
 
-from diffusion_lib.teaching.figures.style import (
+from diffusion_lib.teaching.style import (
     DATA,
     EXTRA,
     FONT,
@@ -48,8 +48,8 @@ def back_jump(
 def circle(radius: float, angle: float, ddpm_angle: float, line: Mapping[str, np.ndarray], title: str) -> Figure:
     """Draw the circle of admissible (sigma, m sqrt(1 - alpha_bar_t)); beside it, x_s given x_t for the chosen point.
 
-    `line` holds x_t (N,), the mean (N,) and the deviation sigma of x_s given x_t, and box (2, 2), the corners of the
-    dashed rectangle that two deviations of x_t and of x_s fill whatever sigma is.
+    `line` holds x_t (N,), the mean (N,) and the standard deviation sigma of x_s given x_t, and box (2, 2), the corners
+    of the dashed rectangle that two standard deviations of x_t and of x_s fill whatever sigma is.
     """
     figure, (left, right) = new_figure(6.6, 3.1, 2)
     turn = np.linspace(0, np.pi / 2, 100)
@@ -80,7 +80,7 @@ def _band(axis: Axes, line: Mapping[str, np.ndarray]) -> None:
 
 
 def samples_by_steps(
-    x: np.ndarray, density: np.ndarray, samples: Mapping[str, np.ndarray], curves: Mapping, floor: float, n: int
+    x: np.ndarray, density: np.ndarray, samples: Mapping[str, np.ndarray], curves: Mapping, baseline: float, n: int
 ) -> Figure:
     """Draw what samplers give after n steps over the data (N,); beside it W1 by steps, {name: {steps: W1}}."""
     figure, (left, right) = new_figure(6.8, 3.0, 2)
@@ -102,7 +102,7 @@ def samples_by_steps(
             linewidth=1.5,
             label=name,
         )
-    right.axhline(floor, color=GREY, linestyle="--", linewidth=1)
+    right.axhline(baseline, color=GREY, linestyle="--", linewidth=1)
     right.axvline(n, color=INK, linewidth=1, linestyle=":")
     label(right, "steps (dashed: two draws of the data)", "$W_1$ to the data", "distance to the data")
     right.set(xscale="log", yscale="log", ylim=(4e-3, 1))
@@ -110,9 +110,9 @@ def samples_by_steps(
 
 
 def particle_paths(
-    region: np.ndarray, limit: float, paths: np.ndarray, ends: np.ndarray, titles: Sequence[str]
+    region: np.ndarray, limit: float, paths: np.ndarray, samples: np.ndarray, titles: Sequence[str]
 ) -> Figure:
-    """Draw paths (n, P, 2) of P particles and the ends (M, 2) of many over the region (H, W) where data are likely."""
+    """Draw paths (n, P, 2) of P particles and samples (M, 2) over the region (H, W) where data are likely."""
     figure, axes = new_figure(6.0, 3.2, 2)
     side = np.linspace(-limit, limit, len(region))
     for axis, title in zip(axes, titles, strict=True):
@@ -124,7 +124,7 @@ def particle_paths(
     axes[0].plot(*paths[0].T, "o", color=NOISE, markersize=4, label="start: noise")
     axes[0].plot(*paths[-1].T, "s", color=DATA, markersize=4, label="end")
     axes[0].legend(fontsize=FONT - 1, loc="lower left", framealpha=1, ncols=2)
-    axes[1].plot(*ends.T, ".", color=DATA, markersize=3)
+    axes[1].plot(*samples.T, ".", color=DATA, markersize=3)
     return figure
 
 

@@ -1,4 +1,4 @@
-"""Lesson 13's explorer: the film of a sampler, what it has in its hands and what it believes, time by time."""
+"""Lesson 13's explorer: a sampler's state x_t and its prediction of x_0, at each recorded time."""
 
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple
@@ -10,10 +10,10 @@ from diffusion_lib.arguments import require_alike, require_data
 from diffusion_lib.data import digits
 from diffusion_lib.denoisers import ExactDenoiser
 from diffusion_lib.gaussians import Points
+from diffusion_lib.lessons.ddpm import figures
 from diffusion_lib.samplers import Step, ddpm
 from diffusion_lib.schedules import Schedule, linear
-from diffusion_lib.teaching.figures.ddpm import film_frame
-from diffusion_lib.teaching.widgets.explorer import Control, Explorer
+from diffusion_lib.teaching.explorer import Control, Explorer, explorer
 
 TIMES = (1000, 900, 800, 700, 600, 500, 450, 400, 350, 300, 250, 200, 175, 150, 125, 100, 75, 50, 25, 10, 1, 0)
 
@@ -30,10 +30,10 @@ class Film(NamedTuple):
 def record(
     schedule: Schedule, x: Tensor, steps: Iterable[Step], times: Sequence[int] = TIMES, t: int | None = None
 ) -> Film:
-    """Run a sampler and keep x_t with the guess of x_0 made from that x_t, at those of `times` that it visits.
+    """Run a sampler; keep its state x_t and the guess of x_0 made from it, at those of `times` that it visits.
 
     A `Step` holds the guess that led to its state; here each guess stands beside the state that it was made from. At
-    t = 0 nothing is left to guess: the guess is the picture.
+    t = 0 nothing is left to guess: the guess is the image.
 
     Args: x (P, 1, H, W), the state at the start; steps, what the sampler yields; t, the time of the start (T if not
     given). The words come from the schedule alone. Returns: a Film. Raises: TypeError, ValueError (none of the times
@@ -72,19 +72,17 @@ def exact_film() -> Film:
     return film._replace(words=tuple(start + end for start, end in zip(film.words, ends, strict=True)))
 
 
-def filmstrip_explorer(film: Film | None = None, limit: float = 1.0) -> Explorer:
-    """Lesson 13: the states of a sampler and its guesses of x_0, with a slider over the times of a film.
+@explorer
+def filmstrip(film: Film | None = None, limit: float = 1.0) -> Explorer:
+    """The states of a sampler and its predictions of x_0, with a slider over the times of a film.
 
     Args: film, as `record` made it (if not given: four digits and the exact denoiser); limit, the value shown white.
     """
     film = exact_film() if film is None else film
 
-    def draw(t):
+    def show(t):
         k = film.t.index(t)
-        return film_frame(film.x[k].numpy(), film.x0[k].numpy(), t, limit)
-
-    def describe(t):
-        return film.words[film.t.index(t)] + "."
+        return figures.states_and_guesses(film.x[k].numpy(), film.x0[k].numpy(), t, limit), film.words[k] + "."
 
     start = min(film.t, key=lambda moment: abs(moment - 300))
-    return Explorer(draw, describe, [Control("t", "time t", film.t, start, "t = {}")])
+    return Explorer(show, [Control("t", "time t", film.t, start, "t = {}")])

@@ -1,11 +1,11 @@
-"""Pictures of training and sampling: the loss, the loss at each time, clouds of samples, and the film of a sampler."""
+"""Figures of lesson 13: the loss, the loss at each time, clouds of samples, and the states of a sampler."""
 
 from collections.abc import Mapping, Sequence
 
 import numpy as np
 from matplotlib.figure import Figure
 
-from diffusion_lib.teaching.figures.style import (
+from diffusion_lib.teaching.style import (
     DATA,
     EXTRA,
     FONT,
@@ -23,14 +23,14 @@ from diffusion_lib.teaching.figures.style import (
 LINES = ((GREY, "--", "s"), (MODEL, "-", "o"), (NOISE, "-.", "^"), (DATA, ":", "D"), (EXTRA, "-", "v"))
 
 
-def training_curve(losses: np.ndarray, floor: float, window: int = 50) -> Figure:
-    """Draw the loss of each step (n,), its mean over `window` steps, and the `floor` that no network gets below."""
+def training_curve(losses: np.ndarray, least: float, window: int = 50) -> Figure:
+    """Draw the loss of each step (n,), its mean over `window` steps, and the `least` that any network can reach."""
     figure, (axis,) = new_figure(6.4, 2.6)
     steps = np.arange(1, len(losses) + 1)
     axis.plot(steps, losses, color=GREY, linewidth=0.6, alpha=0.6, label="loss of one batch")
     smooth = np.convolve(losses, np.full(window, 1 / window), "valid")
     axis.plot(steps[window - 1 :], smooth, color=MODEL, linewidth=2, label=f"mean of {window}")
-    axis.axhline(floor, color=INK, linestyle="--", linewidth=1.5, label="the exact denoiser")
+    axis.axhline(least, color=INK, linestyle="--", linewidth=1.5, label="the exact denoiser")
     label(axis, "training step", "mean squared error of $\\epsilon$")
     axis.set(xlim=(0, len(losses)), ylim=(0, min(1.1, 1.05 * losses.max())))
     legend(axis, "upper right")
@@ -75,16 +75,16 @@ def contenders(times: Sequence[int], errors: Mapping[str, np.ndarray]) -> Figure
     return figure
 
 
-def film_frame(x: np.ndarray, x0: np.ndarray, t: int, limit: float = 1.0) -> Figure:
+def states_and_guesses(x: np.ndarray, x0: np.ndarray, t: int, limit: float = 1.0) -> Figure:
     """Draw the states (P, H, W) of a sampler at time t and, below each, what the denoiser guesses it will become."""
     figure, (above, below) = new_figure(1.15 * len(x) + 0.9, 2.6, 1, 2)
-    for axis, pictures, name in ((above, x, f"xₜ\nt = {t}"), (below, x0, "guess\nx̂₀")):
-        show_image(axis, in_a_row(pictures), "", limit)
+    for axis, images, name in ((above, x, f"xₜ\nt = {t}"), (below, x0, "guess\nx̂₀")):
+        show_image(axis, in_a_row(images), "", limit)
         axis.set_ylabel(name, fontsize=FONT + 1, rotation=0, ha="right", va="center")
     return figure
 
 
-def in_a_row(pictures: np.ndarray) -> np.ndarray:
-    """Lay pictures (P, H, W) side by side in one, an eighth of their width apart, with NaN, drawn white, between."""
-    gap = np.full((len(pictures), pictures.shape[1], max(pictures.shape[2] // 8, 1)), np.nan)
-    return np.concatenate([*np.concatenate([pictures, gap], axis=2)], axis=1)[:, : -gap.shape[2]]
+def in_a_row(images: np.ndarray) -> np.ndarray:
+    """Lay images (P, H, W) side by side in one, an eighth of their width apart, with NaN, drawn white, between."""
+    gap = np.full((len(images), images.shape[1], max(images.shape[2] // 8, 1)), np.nan)
+    return np.concatenate([*np.concatenate([images, gap], axis=2)], axis=1)[:, : -gap.shape[2]]

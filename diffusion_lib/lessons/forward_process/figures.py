@@ -1,4 +1,4 @@
-"""Pictures of the forward process: strips of noise, one step, sums of Gaussians, the jump and its two noises."""
+"""Figures of lesson 09: strips of noise, one step, sums of Gaussians, the jump and its two noises, noise schedules."""
 
 from collections.abc import Mapping, Sequence
 
@@ -6,7 +6,8 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from diffusion_lib.teaching.figures.style import (
+from diffusion_lib.teaching.style import (
+    CYCLE,
     DATA,
     EXTRA,
     FONT,
@@ -27,18 +28,6 @@ def bars(axis: Axes, draws: np.ndarray, x: np.ndarray, name: str, bins: int = 32
     edges = np.linspace(x[0], x[-1], bins + 1)
     heights = np.histogram(draws, edges)[0] / len(draws) / np.diff(edges)
     axis.stairs(heights, edges, fill=True, color=SKY, label=name)
-
-
-def picture_grid(pictures: np.ndarray, titles: Sequence[str], names: Sequence[str] = (), limit: float = 1.0) -> Figure:
-    """Draw pictures (rows, columns, H, W) with one title a column and, if given, one name a row."""
-    rows, columns = pictures.shape[:2]
-    figure, axes = new_figure(1.05 * columns + 0.3, 1.05 * rows + 0.3, columns, rows)
-    for k, axis in enumerate(axes):
-        row, column = divmod(k, columns)
-        show_image(axis, pictures[row, column], titles[column] if row == 0 else "", limit)
-        if names and column == 0:
-            axis.set_ylabel(names[row], fontsize=FONT)
-    return figure
 
 
 def density_strip(x: np.ndarray, densities: np.ndarray, limit: np.ndarray, times: Sequence[int]) -> Figure:
@@ -144,4 +133,96 @@ def shrink_or_not(variance: np.ndarray, kept: np.ndarray, shrunk: np.ndarray) ->
     axis.semilogy(variance, shrunk, color=MODEL, linewidth=2, label="noise added, signal shrunk")
     label(axis, "variance of the noise", "KL to N(0, I) in nats")
     legend(axis, "lower left")
+    return figure
+
+
+DASHES = ("-", "--", "-.", ":", (0, (5, 1, 1, 1, 1, 1)), "-", "--")  # a second sign beside the colour
+
+
+def schedules(tables: Mapping[str, np.ndarray]) -> Figure:
+    """Draw each table of alpha_bar (T+1,) and its log SNR, over t / T."""
+    figure, (left, right) = new_figure(6.4, 2.5, 2)
+    for (name, table), colour, dash in zip(tables.items(), CYCLE, DASHES, strict=False):
+        share = np.arange(len(table)) / (len(table) - 1)
+        left.plot(share, table, color=colour, linestyle=dash, linewidth=1.8, label=name)
+        right.plot(share[1:], np.log(table[1:] / (1 - table[1:])), color=colour, linestyle=dash, linewidth=1.8)
+    label(left, "t / T", "", r"signal share of the variance, $\bar\alpha_t$")
+    label(right, "t / T", "", "log SNR (0: as much signal as noise)")
+    right.axhline(0, color=GREY, linewidth=1)
+    legend(left, "upper right")
+    return figure
+
+
+def lost_signal(axis: Axes, steps: np.ndarray, lost: np.ndarray, least: np.ndarray, most: np.ndarray) -> None:
+    """Draw -log alpha_bar_T (n,) against T (n,), between its two bounds, and the goal of 10."""
+    axis.fill_between(steps, least, most, color=SKY, alpha=0.6, linewidth=0, label="between the bounds")
+    axis.plot(steps, lost, color=DATA, linewidth=2, label=r"$-\log\bar\alpha_T$")
+    axis.axhline(10, color=NOISE, linestyle="--", linewidth=1.5, label="goal: 10")
+    axis.set(xscale="log", yscale="log", ylim=(0.01, 1000), xlim=(8, 1250))
+    axis.set(xticks=[10, 100, 1000], yticks=[0.1, 1, 10, 100])
+    axis.minorticks_off()
+
+
+def terminal_and_return(
+    bound: tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray],
+    here: tuple[int, float],
+    samples: tuple[np.ndarray, np.ndarray, np.ndarray],
+    distance: float,
+) -> Figure:
+    """Draw the bound (steps, lost, least, most), `here` (T, lost) marked; beside it samples and the data' density.
+
+    Args: samples (x, density, draws); distance, the Wasserstein distance of the draws to the data.
+    """
+    (x, density, draws), (T, lost) = samples, here
+    figure, (left, right) = new_figure(6.8, 2.7, 2)
+    lost_signal(left, *bound)
+    left.plot(T, lost, "o", color=INK, markersize=8)
+    label(left, "number of steps T", "", rf"T = {T}: $-\log\bar\alpha_T$ = {lost:.3g}")
+    legend(left, "upper left")
+    bars(right, draws, x, "came back")
+    right.plot(x, density, color=DATA, linewidth=2, label="data")
+    label(right, "x", "density", f"the way back: W1 to the data {distance:.2f}")
+    right.set(xlim=(x[0], x[-1]), ylim=(0, 2.6))
+    legend(right, "upper right")
+    return figure
+
+
+def entropy_and_kl(times: np.ndarray, entropy: np.ndarray, divergence: np.ndarray, title: str) -> Figure:
+    """Draw the differential entropy of x_t and its KL to the standard normal over t (n,), in nats."""
+    figure, (left, right) = new_figure(6.4, 2.3, 2)
+    left.plot(times, entropy, color=NOISE, linewidth=2)
+    left.axhline(0.5 * np.log(2 * np.pi * np.e), color=GREY, linestyle="--", linewidth=1.5)
+    label(left, "time t", "nats", f"entropy, {title}")
+    left.set(ylim=(-0.2, 2.4))
+    right.plot(times, divergence, color=MODEL, linewidth=2)
+    label(right, "time t", "nats", "KL to N(0, 1): falls, always")
+    right.set(ylim=(-0.05, 1.7))
+    return figure
+
+
+def reverse_shapes(x: np.ndarray, exact: np.ndarray, gaussian: np.ndarray, titles: Sequence[str]) -> Figure:
+    """Draw exact densities (n, N) of x_s given x_t with the Gaussian of the same mean and variance (n, N)."""
+    figure, axes = new_figure(2.1 * len(titles), 2.3, len(titles))
+    for axis, density, normal, title in zip(axes, exact, gaussian, titles, strict=True):
+        axis.fill_between(x, density / normal.max(), color=DATA, alpha=0.5, linewidth=0)
+        axis.plot(x, normal / normal.max(), color=NOISE, linestyle="--", linewidth=1.5)
+        label(axis, "$x_s$", "", title)
+        axis.set(yticks=[], xlim=(-2, 2), ylim=(0, None))
+    return figure
+
+
+def noising(x_t: np.ndarray, t: int, signal_rate: np.ndarray, noise_rate: np.ndarray) -> Figure:
+    """Draw x_t (H, W) at time t beside both rates (T+1,) over all times, the present ones marked and written out."""
+    figure, (image, rates) = new_figure(5.6, 3.1, columns=2)
+    show_image(image, x_t, f"$x_t$ at t = {t}", limit=1.5)
+    times = np.arange(len(signal_rate))
+    for rate, colour in ((signal_rate, DATA), (noise_rate, NOISE)):
+        rates.plot(times, rate, color=colour, linewidth=2)
+        rates.plot(t, rate[t], "o", color=colour, markersize=8, clip_on=False)
+    rates.axvline(t, color=GREY, linewidth=1)
+    words = ((0.0, "left", DATA, f"signal {signal_rate[t]:.2f}"), (1.0, "right", NOISE, f"noise {noise_rate[t]:.2f}"))
+    for x, side, colour, text in words:
+        rates.text(x, 1.04, text, color=colour, fontsize=FONT + 1, weight="bold", ha=side, transform=rates.transAxes)
+    label(rates, "time t")
+    rates.set(xlim=(0, times[-1]), ylim=(0, 1), xticks=times[:: max(1, times[-1] // 2)], yticks=[0, 0.5, 1])
     return figure

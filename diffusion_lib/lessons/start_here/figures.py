@@ -1,4 +1,4 @@
-"""The convention explorer's picture: one paper's formulas, and its letters' numbers at one time."""
+"""The figure of lesson 00: one paper's formulas, and its letters' numbers at one time."""
 
 from collections.abc import Mapping
 from functools import lru_cache
@@ -10,8 +10,8 @@ from matplotlib.path import Path
 from matplotlib.textpath import TextPath
 from matplotlib.transforms import Affine2D
 
-from diffusion_lib.teaching.figures.formulas import FORMULAS, MEANINGS
-from diffusion_lib.teaching.figures.style import DATA, DPI, FONT, INK
+from diffusion_lib.lessons.start_here.formulas import FORMULAS, MEANINGS
+from diffusion_lib.teaching.style import DATA, DPI, FONT, INK
 
 LEFT, MIDDLE, RIGHT = 0.015, 0.34, 0.985
 POINTS = 72  # to the inch

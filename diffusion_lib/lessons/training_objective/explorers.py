@@ -1,17 +1,18 @@
-"""Explorers of the training objective: the bound's terms, the circle of targets, the weights of the losses."""
+"""Lesson 11's explorers: the bound's terms, the circle of targets, the weights of the losses."""
 
 import math
 
 import torch
 from torch import Tensor
 
+from diffusion_lib import losses
 from diffusion_lib.data import digits
 from diffusion_lib.gaussians import log_normal
-from diffusion_lib.losses import bound, decoder_term, denoising_term, min_snr, prior_term
+from diffusion_lib.lessons.training_objective import figures
+from diffusion_lib.losses import decoder_term, denoising_term, prior_term
 from diffusion_lib.process import X0, V, posterior_coefficients, q_sample
 from diffusion_lib.schedules import Schedule, cosine, from_beta, linear, scaled_linear
-from diffusion_lib.teaching.figures import objective as figures
-from diffusion_lib.teaching.widgets.explorer import Control, Explorer
+from diffusion_lib.teaching.explorer import Control, Explorer, explorer
 
 DECODER_VARIANCE = 0.05
 # The mean of a polynomial up to degree 5 over a standard normal number (Gauss and Hermite's rule with three points)
@@ -19,17 +20,14 @@ NODES = torch.tensor([[-math.sqrt(3)], [0.0], [math.sqrt(3)]], dtype=torch.float
 SHARES = torch.tensor([1 / 6, 2 / 3, 1 / 6], dtype=torch.float64)
 
 
-def bound_explorer() -> Explorer:
-    """Lesson 11: L_0, ..., L_T of a chain of eight steps whose denoiser is a line, over the exact -log p(x_0)."""
+@explorer
+def bound() -> Explorer:
+    """L_0, ..., L_T of a chain of eight steps whose denoiser is a line, over the exact -log p(x_0)."""
     schedule = from_beta(torch.linspace(0.05, 0.5, 8, dtype=torch.float64))
 
-    def draw(slope, variance, x_0):
+    def show(slope, variance, x_0):
         terms, surprise = _terms(schedule, slope, variance, x_0), _surprise(schedule, slope, variance, x_0)
-        return figures.bound_terms(terms.numpy(), surprise)
-
-    def describe(slope, variance, x_0):
-        terms, surprise = _terms(schedule, slope, variance, x_0), _surprise(schedule, slope, variance, x_0)
-        return (
+        return figures.bound_terms(terms.numpy(), surprise), (
             f"With the guess {slope} x_t + 0.1 and the {variance} variance, at x_0 = {x_0}: L_0 is {terms[0]:.3f}, the "
             f"denoising terms are {terms[1:-1].sum():.3f} together and L_T is {terms[-1]:.3f} nats; their sum is "
             f"{terms.sum():.3f}, above the exact -log p(x_0), {surprise:.3f}."
@@ -40,7 +38,7 @@ def bound_explorer() -> Explorer:
         Control("variance", "variance of a step back", ("posterior", "beta")),
         Control("x_0", "data point", (-0.4, 0.7), 0.7, "x_0 = {}"),
     ]
-    return Explorer(draw, describe, controls)
+    return Explorer(show, controls)
 
 
 def _terms(schedule: Schedule, slope: float, variance: str, x_0: float) -> Tensor:
@@ -68,55 +66,48 @@ def _surprise(schedule: Schedule, slope: float, variance: str, x_0: float) -> fl
 ROTATION_TIMES = (1, 50, 100, 150, 200, 250, 300, 400, 500, 600, 800, 1000)
 
 
-def rotation_explorer() -> Explorer:
-    """Lesson 11: x_t and v as one plane turned by the angle whose cosine is the signal rate; a digit's x_t and v."""
+@explorer
+def rotation() -> Explorer:
+    """x_t and v as one plane turned by the angle whose cosine is the signal rate; a digit's x_t and v."""
     schedules = {"linear": linear(), "cosine": cosine()}
     x0 = digits().train[:1]  # (1, 1, 8, 8)
     eps = torch.randn(x0.shape, generator=torch.Generator().manual_seed(11), dtype=torch.float64)
 
-    def angle(t, schedule):
-        return math.acos(float(schedules[schedule].alpha_bar[t].sqrt()))
-
-    def draw(t, schedule):
-        x_t, v = q_sample(schedules[schedule], x0, t, eps), V.target(schedules[schedule], x0, eps, t)
-        return figures.rotation(t, angle(t, schedule), [x_t[0, 0].numpy(), v[0, 0].numpy()])
-
-    def describe(t, schedule):
-        turned = angle(t, schedule)
-        return (
-            f"At t = {t} of the {schedule} schedule the angle is {math.degrees(turned):.1f} degrees: x_t is "
-            f"{math.cos(turned):.3f} x_0 + {math.sin(turned):.3f} eps, and v is {math.cos(turned):.3f} eps - "
-            f"{math.sin(turned):.3f} x_0."
+    def show(t, schedule):
+        table = schedules[schedule]
+        angle = math.acos(float(table.alpha_bar[t].sqrt()))
+        x_t, v = q_sample(table, x0, t, eps), V.target(table, x0, eps, t)
+        return figures.rotation(t, angle, [x_t[0, 0].numpy(), v[0, 0].numpy()]), (
+            f"At t = {t} of the {schedule} schedule the angle is {math.degrees(angle):.1f} degrees: x_t is "
+            f"{math.cos(angle):.3f} x_0 + {math.sin(angle):.3f} eps, and v is {math.cos(angle):.3f} eps - "
+            f"{math.sin(angle):.3f} x_0."
         )
 
     controls = [
         Control("t", "time t", ROTATION_TIMES, 250, "t = {}"),
         Control("schedule", "schedule", tuple(schedules)),
     ]
-    return Explorer(draw, describe, controls)
+    return Explorer(show, controls)
 
 
-def weights_explorer() -> Explorer:
-    """Lesson 11: what an error counts at each time in the plain losses, min-SNR and the bound."""
+@explorer
+def weights() -> Explorer:
+    """What an error counts at each time in the plain losses, min-SNR and the bound."""
     schedules = {"linear": linear(), "cosine": cosine(), "scaled linear": scaled_linear()}
 
-    def curves(gamma, schedule):
-        table = schedules[schedule]
+    def curves(gamma, table):
         times, snr = torch.arange(1, table.T + 1), table.snr[1:]
         plain = {"plain ε": snr, "plain x₀": torch.ones_like(snr), "plain v": snr + 1}
-        return plain | {"min-SNR": min_snr(gamma)(table, times), "bound": bound(table, times)}
+        return plain | {"min-SNR": losses.min_snr(gamma)(table, times), "bound": losses.bound(table, times)}
 
-    def draw(gamma, schedule):
-        found = {name: curve.numpy() for name, curve in curves(gamma, schedule).items()}
-        return figures.weights(found, schedules[schedule].snr[1:].numpy(), f"γ = {gamma:g}")
-
-    def describe(gamma, schedule):
-        found, snr = curves(gamma, schedule), schedules[schedule].snr
+    def show(gamma, schedule):
+        found, snr = curves(gamma, schedules[schedule]), schedules[schedule].snr
+        drawn = {name: curve.numpy() for name, curve in found.items()}
         at = ", ".join(
             f"{found['min-SNR'][t - 1] / snr[t]:.3g} and {found['bound'][t - 1] / snr[t]:.3g} at t = {t}"
             for t in (2, 100, 500, 1000)
         )
-        return (
+        return figures.weights(drawn, snr[1:].numpy(), f"γ = {gamma:g}"), (
             f"On the {schedule} schedule an error of eps counts 1 at every time in L_simple; with min-SNR at gamma = "
             f"{gamma:g} and in the bound it counts {at}."
         )
@@ -125,4 +116,4 @@ def weights_explorer() -> Explorer:
         Control("gamma", "gamma of min-SNR", (0.5, 1.0, 2.0, 5.0, 10.0, 20.0, 100.0), 5.0, "γ = {:g}"),
         Control("schedule", "schedule", tuple(schedules)),
     ]
-    return Explorer(draw, describe, controls)
+    return Explorer(show, controls)

@@ -1,4 +1,4 @@
-"""Pictures of the training objective: the bound's terms, the circle of targets, weights, estimates, samples.
+"""Figures of lesson 11: the bound's terms, the circle of targets, weights, estimates, samples.
 
 The frames of explorers write subscripts in Unicode: matplotlib takes longer to set a formula than to draw a curve.
 """
@@ -9,7 +9,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from diffusion_lib.teaching.figures.style import (
+from diffusion_lib.teaching.style import (
     DATA,
     FONT,
     GREY,
@@ -47,10 +47,10 @@ def bound_terms(terms: np.ndarray, surprise: float) -> Figure:
     return figure
 
 
-def rotation(t: int, angle: float, pictures: Sequence[np.ndarray]) -> Figure:
+def rotation(t: int, angle: float, images: Sequence[np.ndarray]) -> Figure:
     """Draw the plane of x_0 and eps at time t: x_t at `angle` (radians) and v a quarter turn on; beside it x_t and v.
 
-    `pictures` holds x_t and v, each (H, W).
+    `images` holds x_t and v, each (H, W).
     """
     figure = new_figure(7.0, 2.7, 3)[0]
     circle, *places = figure.axes
@@ -63,10 +63,8 @@ def rotation(t: int, angle: float, pictures: Sequence[np.ndarray]) -> Figure:
     label(circle, title=f"t = {t}: angle {np.degrees(angle):.1f}°")
     circle.set(xlim=(-1.5, 1.5), ylim=(-0.45, 1.5), xticks=[], yticks=[], aspect="equal")
     circle.spines[:].set_visible(False)
-    for place, picture, name in zip(
-        places, pictures, ("xₜ, what the network sees", "v, what it is asked"), strict=True
-    ):
-        show_image(place, picture, name, 1.5)
+    for place, image, name in zip(places, images, ("xₜ, what the network sees", "v, what it is asked"), strict=True):
+        show_image(place, image, name, 1.5)
     return figure
 
 

@@ -1,4 +1,4 @@
-"""Pictures of the U-Net: the clock's hands, what one pixel sees, the shapes along the U, the cost of missing parts."""
+"""Figures of lesson 12: the time embedding, what one pixel sees, the shapes along the U, the cost of missing parts."""
 
 from collections.abc import Mapping, Sequence
 
@@ -7,12 +7,12 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
-from diffusion_lib.teaching.figures.style import DATA, EXTRA, FONT, GREY, INK, MODEL, NOISE, label, legend, new_figure
+from diffusion_lib.teaching.style import DATA, EXTRA, FONT, GREY, INK, MODEL, NOISE, label, legend, new_figure
 
 BANDS = ("1-50", "51-200", "201-500", "501-1000")  # of the time, in the figure of ablations
 
 
-def hands(table: np.ndarray, products: np.ndarray, t: int) -> Figure:
+def time_embedding(table: np.ndarray, products: np.ndarray, t: int) -> Figure:
     """Draw the time embedding as a heat map (T, width), t marked, and its dot products (T,) with that of t."""
     figure, (left, right) = new_figure(7.6, 2.9, 2)
     T, width = table.shape
@@ -30,11 +30,11 @@ def hands(table: np.ndarray, products: np.ndarray, t: int) -> Figure:
     return figure
 
 
-def maps(pictures: Sequence[np.ndarray], titles: Sequence[str], low: float, high: float, name: str) -> Figure:
-    """Draw pictures (H, W) of positive numbers side by side on one scale from low to high, with a colour bar."""
-    figure, axes = new_figure(2.1 * len(pictures) + 0.6, 2.4, len(pictures))
-    for axis, picture, title in zip(axes, pictures, titles, strict=True):
-        drawn = axis.imshow(picture, cmap="viridis", vmin=low, vmax=high, interpolation="nearest")
+def maps(images: Sequence[np.ndarray], titles: Sequence[str], low: float, high: float, name: str) -> Figure:
+    """Draw images (H, W) of positive numbers side by side on one scale from low to high, with a colour bar."""
+    figure, axes = new_figure(2.1 * len(images) + 0.6, 2.4, len(images))
+    for axis, image, title in zip(axes, images, titles, strict=True):
+        drawn = axis.imshow(image, cmap="viridis", vmin=low, vmax=high, interpolation="nearest")
         axis.set_title(title, fontsize=FONT)
         axis.set(xticks=[], yticks=[])
     bar = figure.colorbar(drawn, ax=axes, fraction=0.05, pad=0.02)
@@ -54,7 +54,7 @@ def activation(y: np.ndarray, curves: Mapping[str, np.ndarray]) -> Figure:
 
 
 def _bar(axis: Axes, x: float, y: float, side: int, channels: int, colour: str) -> None:
-    """One tensor: a bar whose height grows with the picture's side, its channels written above."""
+    """One tensor: a bar whose height grows with the image's side, its channels written above."""
     height = 0.16 + 0.08 * np.log2(side)
     axis.add_patch(Rectangle((x - 0.17, y - height / 2), 0.34, height, facecolor=colour, edgecolor="none"))
     axis.text(x, y + height / 2 + 0.03, str(channels), ha="center", va="bottom", fontsize=FONT - 1, color=INK)
@@ -65,7 +65,7 @@ def u_shape(
 ) -> Figure:
     """Draw the tensors of a U-Net as bars, one row a stage, with arrows for what is kept.
 
-    Args: sides, of the picture at each stage, from the top; down, the channels of all that each stage keeps; middle,
+    Args: sides, of the image at each stage, from the top; down, the channels of all that each stage keeps; middle,
     those after each of its blocks; up, those after each block of each stage, from the top.
     """
     figure, (axis,) = new_figure(7.2, 3.5)
