@@ -23,7 +23,7 @@ from conftest import find_chromium  # noqa: E402  (puts tools/ on the path)
 
 from notebooks import METADATA  # noqa: E402
 
-CELL = "from diffusion_lib.teaching.widgets import noising_explorer\n\nnoising_explorer()"
+CELL = "from diffusion_lib.lessons.forward_process import explorers\n\nexplorers.noising()"
 WATCH = """figure => { window.drawn = []; window.presented = [];
     const image = () => figure.querySelector('.explorer-picture img:last-child').style.transform;
     figure.addEventListener('keydown', event => {
