@@ -4,7 +4,6 @@ What baked controls say is compared by nbval, in the stored notebooks; what live
 change of that:  python tests/test_explorer.py  stores the fingerprints anew.
 """
 
-import ast
 import base64
 import io
 import json
@@ -20,6 +19,7 @@ import numpy as np
 import pytest
 from matplotlib.figure import Figure
 from matplotlib.text import Text
+from oracles import declared_explorers
 from PIL import Image
 
 from diffusion_lib.teaching import frames, registry
@@ -368,19 +368,9 @@ def test_sweep_visits_ends_and_defaults(full):
 # ---- the registry ----
 
 
-def declared(folder: Path) -> list[str]:
-    """The functions under @explorer in <lesson>/explorers.py, as module and name, sorted."""
-    found = []
-    for path in folder.glob("*/explorers.py"):
-        for node in ast.parse(path.read_text("utf8")).body:
-            if isinstance(node, ast.FunctionDef) and "explorer" in map(ast.unparse, node.decorator_list):
-                found.append((f"diffusion_lib.lessons.{path.parent.name}.explorers", node.name))
-    return [".".join(pair) for pair in sorted(found)]
-
-
 def test_the_registry_holds_what_lessons_declare():
     found = [f"{factory.__module__}.{factory.__name__}" for factory in registry.explorers()]
-    assert found == declared(LESSONS)
+    assert found == declared_explorers(LESSONS) and len(found) >= 22
     assert [registry.lesson_of(factory) for factory in registry.explorers()] == [name.split(".")[2] for name in found]
 
 

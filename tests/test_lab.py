@@ -9,7 +9,7 @@ import pytest
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
 from PIL import Image, ImageDraw
 
-from diffusion_lib.teaching.widgets.frames import rasterise
+from diffusion_lib.teaching.frames import rasterise
 from notebooks import canonical, run, text_of
 
 pytestmark = pytest.mark.browser
@@ -20,25 +20,23 @@ each_lesson = pytest.mark.parametrize("lesson", LESSONS, ids=lambda path: path.s
 SMALL = """
 import torch
 from diffusion_lib.data import picture
-from diffusion_lib.teaching.figures.style import new_figure, show_image
-from diffusion_lib.teaching.widgets import Control, Explorer
+from diffusion_lib.teaching.explorer import Control, Explorer
+from diffusion_lib.teaching.style import new_figure, show_image
 
-def draw(t, shift, name, own):
+def show(t, shift, name, own):
     x = torch.linspace(-1, 1, 8).repeat(8, 1) if own is None else picture(own, 8)[0]
     figure, (axes,) = new_figure(2.4, 2.4)
     show_image(axes, (1 - t) * x + shift, name)
-    return figure
-
-def describe(t, shift, name, own):
-    return f"{name}: t = {t}, shift = {shift}, {'ramp' if own is None else f'own picture of {len(own)} bytes'}."
+    what = "ramp" if own is None else f"own picture of {len(own)} bytes"
+    return figure, f"{name}: t = {t}, shift = {shift}, {what}."
 
 controls = [
     Control("t", "time t", (0.0, 0.5, 0.75), form="t = {:.2f}"),
     Control("shift", "shift", (0, 1, 2), kind="live"),
     Control("name", "name", ("one", "two")),
-    Control("own", "your own picture", kind="picture"),
+    Control("own", "your own picture", kind="image"),
 ]
-explorer = Explorer(draw, describe, controls)
+explorer = Explorer(show, controls)
 explorer
 """
 

@@ -10,12 +10,11 @@ import torch
 from diffusion_lib.data import digits
 from diffusion_lib.denoisers import ExactDenoiser
 from diffusion_lib.gaussians import Points
+from diffusion_lib.lessons.ddpm import explorers, figures
+from diffusion_lib.lessons.ddpm.explorers import TIMES, exact_film, record
 from diffusion_lib.process import q_posterior
 from diffusion_lib.samplers import ddim, ddpm
 from diffusion_lib.schedules import linear
-from diffusion_lib.teaching.figures import ddpm as figures
-from diffusion_lib.teaching.widgets import filmstrip_explorer, record
-from diffusion_lib.teaching.widgets.ddpm import TIMES, exact_film
 
 VISITS = [1000, 600, 300, 100, 10, 0]
 
@@ -88,7 +87,7 @@ def test_the_exact_film_ends_at_training_digits_and_says_how_far_its_guesses_wer
 def test_explorer_shows_the_film_it_is_given(memory):
     schedule, x = linear(), start(3)
     film = record(schedule, x, ddim(memory, schedule, x, VISITS))
-    explorer = filmstrip_explorer(film)
+    explorer = explorers.filmstrip(film)
     assert explorer.controls[0].values == tuple(VISITS) and explorer.defaults() == {"t": 300}
     assert explorer.description(t=600) == film.words[1] + "."
     shown = [np.ma.filled(axes.images[0].get_array(), np.nan) for axes in explorer.figure(t=600).axes]

@@ -8,10 +8,9 @@ import pytest
 from oracles import numbers, undecomposed
 
 from diffusion_lib.data import digits
+from diffusion_lib.lessons.training_objective import explorers
 from diffusion_lib.process import Prediction
 from diffusion_lib.schedules import from_beta
-from diffusion_lib.teaching.widgets import bound_explorer, rotation_explorer, weights_explorer
-from diffusion_lib.teaching.widgets.objective import DECODER_VARIANCE, ROTATION_TIMES
 
 STEPS = np.arange(1, 1001)
 ANGLES = (STEPS / 1000 + 0.008) / 1.008 * math.pi / 2
@@ -25,17 +24,17 @@ ALPHA_BAR = {name: np.concatenate([[1.0], np.cumprod(1 - beta)]) for name, beta 
 
 @pytest.fixture(scope="module")
 def bound():
-    return bound_explorer()
+    return explorers.bound()
 
 
 @pytest.fixture(scope="module")
 def rotation():
-    return rotation_explorer()
+    return explorers.rotation()
 
 
 @pytest.fixture(scope="module")
 def weights():
-    return weights_explorer()
+    return explorers.weights()
 
 
 @pytest.mark.parametrize("variance", ["posterior", "beta"])
@@ -45,7 +44,7 @@ def test_the_bound_and_what_it_bounds_are_those_of_the_joint_gaussians(bound, sl
     """The whole bound and -log p(x_0) from the covariance of the whole chain, without a term or a recursion."""
     schedule = from_beta(np.linspace(0.05, 0.5, 8))
     whole, surprise = undecomposed(
-        schedule, lambda x, t: Prediction(slope * x + 0.1, x), x_0, variance, DECODER_VARIANCE
+        schedule, lambda x, t: Prediction(slope * x + 0.1, x), x_0, variance, explorers.DECODER_VARIANCE
     )
     said = re.findall(r"-?\d+\.\d{3}", bound.description(slope=slope, variance=variance, x_0=x_0))
     first, inner, last, total, exact = map(float, said)
@@ -61,7 +60,7 @@ def test_the_bound_and_what_it_bounds_are_those_of_the_joint_gaussians(bound, sl
 @pytest.mark.parametrize("schedule", ["linear", "cosine"])
 def test_turning_back_gives_the_same_digit_and_noise_at_every_time(rotation, schedule):
     found = []
-    for t in ROTATION_TIMES:
+    for t in explorers.ROTATION_TIMES:
         values = numbers(rotation.description(t=t, schedule=schedule).replace("x_0", "x"))
         degrees, a, b, c, d = values[1:6]
         assert (a, b) == (c, d)

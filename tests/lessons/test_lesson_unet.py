@@ -9,12 +9,13 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 from diffusion_lib.data import digits
+from diffusion_lib.lessons.unet import explorers
+from diffusion_lib.lessons.unet.explorers import MEASURED, STAGES, WITHOUT
+from diffusion_lib.lessons.unet.figures import BANDS
+from diffusion_lib.lessons.unet.trace import by_section, trace
 from diffusion_lib.losses import denoising_draw, denoising_loss
 from diffusion_lib.models.unet import UNet, UNetConfig
 from diffusion_lib.schedules import linear
-from diffusion_lib.teaching.figures.unet import BANDS
-from diffusion_lib.teaching.widgets import ablation_explorer, shape_explorer, time_explorer
-from diffusion_lib.teaching.widgets.unet import MEASURED, STAGES, WITHOUT, by_section, trace
 from diffusion_lib.training import Trainer, TrainingConfig
 
 CONFIGS = {
@@ -77,7 +78,7 @@ def test_the_shape_explorer_says_what_pytorch_counts(side, channels, stages):
 
 @cache
 def shapes():
-    return shape_explorer()
+    return explorers.shape()
 
 
 @pytest.mark.parametrize("width", [8, 32])
@@ -85,7 +86,7 @@ def shapes():
 def test_the_time_explorer_says_sums_of_cosines(t, width):
     """cos a cos b + sin a sin b = cos(a - b): a dot product of two times is a sum of cosines of their distance."""
     frequency = 10000.0 ** (-2 * np.arange(width // 2) / width)
-    said = [float(found) for found in re.findall(r"-?\d+\.\d\d", time_explorer().description(t=t, width=width))]
+    said = [float(found) for found in re.findall(r"-?\d+\.\d\d", explorers.time().description(t=t, width=width))]
     assert said == pytest.approx([np.cos(k * frequency).sum() for k in (1, 10, 100)], abs=6e-3)
 
 
@@ -116,7 +117,7 @@ def test_the_stored_errors_are_what_training_gives(name, steps):
 
 
 def test_the_ablation_explorer_says_ratios_of_the_stored_errors():
-    explorer = ablation_explorer()
+    explorer = explorers.ablation()
     for steps in MEASURED:
         for name, config in WITHOUT.items():
             words = explorer.description(without=name, steps=steps)
