@@ -16,13 +16,14 @@ import nbformat
 from nbformat.v4 import new_code_cell, new_notebook
 
 ROOT = Path(__file__).resolve().parents[1]
-sys.path.insert(0, str(ROOT / "tests" / "support"))
+sys.path.insert(0, str(ROOT / "tests"))
 
-import browsing  # noqa: E402
-from canonical import METADATA  # noqa: E402
+import explorers_in_browser as browsing  # noqa: E402
 from conftest import find_chromium  # noqa: E402  (puts tools/ on the path)
 
-CELL = "from diffusion_lib.teaching.widgets import noising_explorer\n\nnoising_explorer()"
+from notebooks import METADATA  # noqa: E402
+
+CELL = "from diffusion_lib.lessons.forward_process import explorers\n\nexplorers.noising()"
 WATCH = """figure => { window.drawn = []; window.presented = [];
     const image = () => figure.querySelector('.explorer-picture img:last-child').style.transform;
     figure.addEventListener('keydown', event => {

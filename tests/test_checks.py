@@ -1,6 +1,7 @@
 """teaching/checks: a check that passes prints one fixed line; one that fails, or could not fail, raises."""
 
 import inspect
+import re
 import textwrap
 
 import numpy as np
@@ -8,8 +9,9 @@ import pytest
 import sympy
 import torch
 from IPython.display import Markdown
+from nbconvert.filters.markdown import markdown2html_mistune
 
-from diffusion_lib.teaching import checks
+from diffusion_lib.teaching import checks, registry
 from diffusion_lib.teaching.checks import claim, source, verify
 
 
@@ -122,6 +124,24 @@ def test_source_shows_the_text_and_where_it_lies(monkeypatch):
     assert (first, where, last) == ("```python", "# diffusion_lib/teaching/checks.py", "```")
     assert style.startswith("<div style=") and "monospace" in style and end == "</div>"
     assert "\n".join(text) + "\n" == inspect.getsource(claim)
+
+
+def test_source_of_an_explorer_is_folded_away(monkeypatch):
+    """And the same listing is in it, in JupyterLab's Markdown and in nbconvert's."""
+    shown, factory = [], registry.explorers()[0]
+    monkeypatch.setattr(checks, "display", shown.append)
+    source(factory)
+    monkeypatch.setattr(registry, "is_explorer", lambda function: False)
+    source(factory)
+    folded, plain = (markdown.data for markdown in shown)
+    assert plain.startswith("<div") and folded == checks.FOLDED.format(listing=plain)
+    where = f"# diffusion_lib/lessons/{registry.lesson_of(factory)}/explorers.py"
+    assert f"{where}\n{inspect.getsource(factory)}" in folded and "\n@explorer\ndef " in folded
+    page = markdown2html_mistune(folded)
+    assert re.match(r"<details>\s*<summary>The code behind these controls</summary>", page) and "open" not in page[:20]
+    inside = page[: page.index("</details>")]
+    assert page.strip().endswith("</details>") and "highlight" in inside and factory.__name__ in inside
+    assert "```" not in page
 
 
 @pytest.mark.parametrize(("thing", "error"), [(3, TypeError), (len, TypeError), (textwrap.indent, ValueError)])

@@ -28,7 +28,8 @@ def kernel_environment(threads: int, home: str) -> dict[str, str]:
     path = os.pathsep.join(filter(None, [str(OFFLINE), os.environ.get("PYTHONPATH", "")]))
     env = dict(os.environ, PYTHONPATH=path, TQDM_DISABLE="1", IPYTHONDIR=home, **dict.fromkeys(names, str(threads)))
     env["OMP_WAIT_POLICY"] = "PASSIVE"  # on a busy machine, threads that spin while they wait cost minutes
-    env.pop("MPLBACKEND", None)
+    for name in ("MPLBACKEND", "DIFFUSION_LIB_FRAMES"):  # what is stored holds every frame
+        env.pop(name, None)
     return env
 
 

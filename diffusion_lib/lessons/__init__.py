@@ -1,1 +1,1 @@
-"""What only one lesson's page shows: a folder for each lesson, named by its notebook's stem."""
+"""What only one lesson shows: a folder a lesson, named by its notebook without the number, imported by it alone."""

@@ -1,1 +1,1 @@
-"""What the lessons show and how they check it: figures, widgets, and the checks printed on the page."""
+"""What all lessons share: checks printed on the page, the explorer with its registry, the look of figures."""

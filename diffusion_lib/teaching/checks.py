@@ -9,6 +9,8 @@ import numpy as np
 import torch
 from IPython.display import Markdown, display
 
+from diffusion_lib.teaching import registry
+
 PACKAGE = Path(__file__).resolve().parents[1]
 STANDARD_ERRORS = 4  # how many of its own standard errors a Monte Carlo estimate may lie from the truth
 TOLERANCE = 1e-10
@@ -16,6 +18,7 @@ TOLERANCE = 1e-10
 LISTING = (
     '<div style="font-family: monospace; font-size: 0.8em; margin: 0.8em 0.4em">\n\n```python\n{text}\n```\n\n</div>'
 )
+FOLDED = "<details>\n<summary>The code behind these controls</summary>\n\n{listing}\n\n</details>"
 
 
 def verify(
@@ -68,6 +71,8 @@ def claim(text: str, truth: object) -> None:
 def source(function: Callable) -> None:
     """Display the text of one of the library's functions or classes, so that the page cannot drift from the code.
 
+    That of an explorer is folded away: a reader of the page came for its controls.
+
     Raises TypeError for what has no text of its own, ValueError for what is not the library's.
     """
     try:
@@ -77,7 +82,8 @@ def source(function: Callable) -> None:
     if PACKAGE not in path.parents:
         raise ValueError(f"function: expected one of diffusion_lib's own, got {function!r} from {path.name}")
     where = path.relative_to(PACKAGE.parent).as_posix()
-    display(Markdown(LISTING.format(text=f"# {where}\n{textwrap.dedent(text).strip()}")))
+    listing = LISTING.format(text=f"# {where}\n{textwrap.dedent(text).strip()}")
+    display(Markdown(FOLDED.format(listing=listing) if registry.is_explorer(function) else listing))
 
 
 def _array(tag: str, name: str, value: object) -> np.ndarray:

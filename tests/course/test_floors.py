@@ -1,20 +1,27 @@
-"""The house keeps its floors: imports run downward, few rooms touch files, everything stays small and explained."""
+"""The house keeps its floors: imports run downward, few modules touch files, everything stays small and explained."""
 
 import ast
 import importlib
 import inspect
+import re
 import statistics
 import tokenize
+from collections.abc import Mapping
 from pathlib import Path
 
+import lesson_rules as rules
 import pytest
 
-LIBRARY = Path(__file__).resolve().parents[2] / "diffusion_lib"
+ROOT = Path(__file__).resolve().parents[2]
+LIBRARY = ROOT / "diffusion_lib"
 FILES = sorted(LIBRARY.rglob("*.py"))
 
-# room -> the rooms that it may import, besides `arguments`, which every room may
+# module -> the modules that it may import, besides `arguments`, which every module may. Below them stand the lessons:
+# a lesson may import the library, `teaching` and its own folder; what is in a lesson's figures.py, see FIGURES.
 FLOORS = {
     "arguments": set(),
+    "noise": set(),
+    "files": set(),
     "gaussians": set(),
     "densities": {"gaussians"},
     "toys": {"densities"},
@@ -22,44 +29,39 @@ FLOORS = {
     "process": {"schedules"},
     "notation": {"schedules"},
     "denoisers": {"process", "schedules", "densities"},
-    "samplers": {"denoisers", "process", "schedules"},
+    "samplers": {"process", "schedules", "noise"},
     "losses": {"process", "schedules"},
-    "bound": {"losses", "process", "schedules", "gaussians"},
-    "data": set(),
+    "bound": {"process", "schedules", "gaussians", "noise"},
+    "data": {"files"},
     "images": set(),
     "models": {"models"},
     "metrics": set(),
     "training": set(),
-    "pretrained": {"models", "process", "schedules", "denoisers"},
-    "teaching.checks": set(),
-    "teaching.figures": {"teaching.figures"},
-    "teaching.widgets": {"teaching.widgets", "teaching.figures", "teaching.checks", "samplers", "denoisers", "process"}
-    | {
-        "notation",
-        "schedules",
-        "gaussians",
-        "densities",
-        "toys",
-        "losses",
-        "bound",
-        "data",
-        "images",
-        "models",
-        "metrics",
-    },
+    "checkpoints": {"files", "models", "training"},
+    "pretrained": {"files", "models", "process", "schedules", "denoisers"},
+    "runs": {"noise", "files", "schedules", "process", "denoisers", "samplers", "losses", "data", "images", "models"}
+    | {"training", "checkpoints", "pretrained"},
+    "teaching.registry": set(),
+    "teaching.checks": {"teaching.registry"},
+    "teaching.style": set(),
+    "teaching.plots": {"teaching.style"},
+    "teaching.frames": set(),
+    "teaching.explorer": {"teaching.frames", "teaching.registry"},
 }
-FILE_ROOMS = {"data", "images", "pretrained", "training", "__main__", "teaching.widgets"}
+FIGURES = {"teaching.style", "teaching.plots"}
+DRAWING = ("teaching.style", "teaching.plots", "teaching.frames")  # arrays to figures, without torch, as figures.py too
+FILE_MODULES = {"files", "data", "images", "checkpoints", "pretrained", "runs", "teaching.explorer"}
 WIDGET_TOOLS = {"ipywidgets", "anywidget", "traitlets"}
 OPENERS = {"open", "read_text", "read_bytes", "write_text", "write_bytes", "urlopen", "urlretrieve", "imread", "memmap"}
 OPENERS |= {"fromfile", "loadtxt", "savetxt", "savez", "mkdir", "unlink", "savefig"}
 OPENING_MODULES = {"gzip", "tempfile", "shutil", "urllib", "requests", "socket", "zipfile", "tarfile", "sqlite3"}
 
 
-def room_of(path: Path) -> str:
-    """Return the room that a file belongs to: its module's first name, or its first two within `teaching`."""
+def module_of(path: Path) -> str:
+    """Return the module that a file belongs to: samplers, models, teaching.checks, lessons.unet.figures."""
     parts = path.relative_to(LIBRARY).with_suffix("").parts
     parts = tuple(part for part in parts if part != "__init__")
-    return ".".join(parts[:2] if parts[:1] == ("teaching",) else parts[:1])
+    return ".".join(parts[: {"teaching": 2, "lessons": 3}.get(parts[0], 1)] if parts else ())
 
 
 def imported(tree: ast.AST, package: tuple[str, ...]) -> set[str]:
@@ -75,10 +77,18 @@ def imported(tree: ast.AST, package: tuple[str, ...]) -> set[str]:
     return names
 
 
-def rooms_in(names: set[str]) -> set[str]:
-    """Return the library's rooms among dotted names."""
+def modules_in(names: set[str]) -> set[str]:
+    """Return the library's modules among dotted names; of a lesson, its folder."""
     inside = [name.split(".")[1:] for name in names if name.split(".")[0] == "diffusion_lib"]
-    return {".".join(name[:2] if name[0] == "teaching" else name[:1]) for name in inside if name}
+    return {".".join(name[:2] if name[0] in ("teaching", "lessons") else name[:1]) for name in inside if name}
+
+
+def allowed_in(module: str) -> set[str]:
+    """Return the modules that a module may import."""
+    if not module.startswith("lessons"):
+        return FLOORS.get(module, set()) | {"arguments", "__version__", module}
+    own = ".".join(module.split(".")[:2])
+    return {own} | (FIGURES if module.endswith(".figures") else {*FLOORS, "arguments"})
 
 
 def package_of(path: Path) -> tuple[str, ...]:
@@ -86,22 +96,20 @@ def package_of(path: Path) -> tuple[str, ...]:
     return ("diffusion_lib", *path.relative_to(LIBRARY).parent.parts)
 
 
-def floor_problems(text: str, room: str, package: tuple[str, ...]) -> list[str]:
-    """Return the imports and file accesses of a module's text that its room may not have."""
+def floor_problems(text: str, module: str, package: tuple[str, ...]) -> list[str]:
+    """Return the imports and file accesses of a file's text that its module may not have."""
     tree = ast.parse(text)
     names = imported(tree, package)
     tops = {name.split(".")[0] for name in names}
     found = []
-    if room not in ("__main__", ""):
-        allowed = FLOORS.get(room, set()) | {"arguments", "__version__"}
-        found += [f"imports {other}" for other in sorted(rooms_in(names) - allowed - {room})]
-    if room == "teaching.figures":
-        found += [f"imports {name}" for name in sorted(names) if name.startswith(("torch", "matplotlib.pyplot"))]
-    else:
-        found += [f"imports {name}" for name in sorted(names) if name.startswith("matplotlib.pyplot")]
-    if room != "teaching.widgets":
+    if module not in ("__main__", ""):
+        found += [f"imports {other}" for other in sorted(modules_in(names) - allowed_in(module))]
+    if module in DRAWING or module.endswith(".figures"):
+        found += [f"imports {name}" for name in sorted(names) if name.split(".")[0] == "torch"]
+    found += [f"imports {name}" for name in sorted(names) if name.startswith("matplotlib.pyplot")]
+    if module != "teaching.explorer":
         found += [f"imports {name}" for name in sorted(tops & WIDGET_TOOLS)]
-    if room not in FILE_ROOMS:
+    if module not in FILE_MODULES:
         found += [f"imports {name}" for name in sorted(tops & OPENING_MODULES)]
         found += [f"calls {name}" for name in sorted(called(tree) & OPENERS)]
     return found
@@ -187,10 +195,11 @@ def ids(path: Path) -> str:
 
 
 @pytest.mark.parametrize("path", FILES, ids=ids)
-def test_imports_run_downward_and_few_rooms_touch_files(path):
-    room = room_of(path)
-    assert room in FLOORS or room in ("", "__main__", "teaching"), f"a new room, {room}, needs its floor in this test"
-    assert floor_problems(path.read_text(encoding="utf-8"), room, package_of(path)) == []
+def test_imports_run_downward_and_few_modules_touch_files(path):
+    module = module_of(path)
+    known = module in FLOORS or module in ("", "__main__", "teaching") or module.startswith("lessons")
+    assert known, f"a new module, {module}, needs its floor in this test"
+    assert floor_problems(path.read_text(encoding="utf-8"), module, package_of(path)) == []
 
 
 @pytest.mark.parametrize("path", FILES, ids=ids)
@@ -204,15 +213,15 @@ def test_everything_public_is_explained(path):
 
 
 def test_the_library_can_be_read_in_an_afternoon(record_count):
-    """`teaching/`, figures and sliders by topic, stands outside: it grows with every lesson, the library does not."""
-    counted = [path for path in FILES if not room_of(path).startswith("teaching")]
+    """`teaching` and `lessons` stand outside: they grow with every lesson, the library does not."""
+    counted = [path for path in FILES if not module_of(path).startswith(("teaching", "lessons"))]
     total = sum(len(code_lines(path.read_text(encoding="utf-8"))) for path in counted)
     record_count("lines of library code", total)
-    assert total <= 2000
+    assert total <= 2200
 
 
 def test_the_median_function_has_at_most_six_lines():
-    counted = [path for path in FILES if room_of(path) != "teaching.figures"]
+    counted = [path for path in FILES if path.name not in ("figures.py", "plots.py")]
     lengths = [n for path in counted for n in function_lengths(path.read_text(encoding="utf-8")).values()]
     assert statistics.median(lengths) <= 6
 
@@ -238,11 +247,94 @@ def test_every_module_imports(path):
         assert inspect.ismodule(importlib.import_module(module))
 
 
+# What one lesson shows stands in its folder, and what two or more show in teaching/plots.py.
+
+
+def lesson_of(name: str) -> str:
+    """Return the lesson that a file belongs to, or "": notebooks/12_unet.ipynb, diffusion_lib/lessons/unet/trace.py."""
+    found = re.search(r"notebooks/\d+_(\w+)\.ipynb$|lessons/test_lesson_(\w+)\.py$|lessons/(\w+)/\w+\.py$", name)
+    return next(filter(None, found.groups())) if found else ""
+
+
+def stranger_problems(texts: Mapping[str, str]) -> list[str]:
+    """Return the files, {name: text}, that import a lesson which is not their own."""
+    found = []
+    for name, text in texts.items():
+        package = tuple(Path(name).parent.parts)
+        named = modules_in(imported(ast.parse(text), package))
+        lessons = {module.partition(".")[2] for module in named if module.startswith("lessons.")}
+        found += [f"{name} imports lessons.{other}" for other in sorted(lessons - {lesson_of(name)})]
+    return found
+
+
+def returning(text: str, kind: str) -> list[str]:
+    """Return a module's public functions that return a `kind`: Figure, Explorer."""
+    public = [node for node in ast.parse(text).body if isinstance(node, ast.FunctionDef) and node.name[0] != "_"]
+    return [node.name for node in public if node.returns is not None and ast.unparse(node.returns) == kind]
+
+
+def misplaced(texts: Mapping[str, str]) -> list[str]:
+    """Return the figures among the files {name: text} outside figures.py and plots.py, and explorers outside theirs."""
+    found = []
+    for name, text in texts.items():
+        homes = {"Figure": ("figures.py", "plots.py"), "Explorer": ("explorers.py",)}
+        found += [
+            f"{name}: {function} returns a {kind}"
+            for kind, home in homes.items()
+            for function in returning(text, kind)
+            if Path(name).name not in home
+        ]
+    return found
+
+
+def shown(text: str) -> set[str]:
+    """Return everything that a text calls, in full: figures.maps, explorers.time, image_grid."""
+    return {ast.unparse(node.func) for node in ast.walk(ast.parse(text)) if isinstance(node, ast.Call)}
+
+
+def unused_problems(texts: Mapping[str, str]) -> list[str]:
+    """Return what no page shows among the files {name: text}: figures and explorers of a lesson, and shared figures.
+
+    An explorer is called by its lesson's notebook, a figure by that or by its folder, a shared figure by two notebooks.
+    """
+    pages = {lesson_of(name): shown(text) for name, text in texts.items() if name.endswith(".ipynb")}
+    found = []
+    for name, text in texts.items():
+        page, file = pages.get(lesson_of(name), set()), Path(name).name
+        if file == "explorers.py":
+            found += [f"{name}: {f}" for f in returning(text, "Explorer") if f"explorers.{f}" not in page]
+        if file == "figures.py":
+            folder = [shown(other) for path, other in texts.items() if Path(path).parent == Path(name).parent]
+            found += [f"{name}: {f}" for f in returning(text, "Figure") if f"figures.{f}" not in page.union(*folder)]
+        if file == "plots.py":
+            users = {f: sum(f in page for page in pages.values()) for f in returning(text, "Figure")}
+            found += [f"{name}: {f}, for {n} lesson" for f, n in users.items() if n < 2]
+    return found
+
+
+def course_texts() -> dict[str, str]:
+    """Return {name: code} of the library, of the notebooks with their folded answers, and of the tests."""
+    files = [*FILES, *sorted((ROOT / "tests").rglob("*.py"))]
+    found = {path.relative_to(ROOT).as_posix(): path.read_text(encoding="utf-8") for path in files}
+    for path in sorted((ROOT / "notebooks").glob("*.ipynb")):
+        notebook = rules.read(path)
+        code = [*map(rules.python_of, rules.code_cells(notebook)), *rules.answers(notebook)]
+        found[path.relative_to(ROOT).as_posix()] = "\n".join(code)
+    return found
+
+
+def test_what_one_lesson_shows_is_its_own():
+    texts = course_texts()
+    library = {name: text for name, text in texts.items() if name.startswith("diffusion_lib/")}
+    pages = {name: text for name, text in texts.items() if not name.startswith("tests/")}
+    assert stranger_problems(texts) + misplaced(library) + unused_problems(pages) == []
+
+
 # The tests of the tests: each rule is seen to fail on a few lines that break it.
 
 
 @pytest.mark.parametrize(
-    ("text", "room", "problem"),
+    ("text", "module", "problem"),
     [
         ("from diffusion_lib.samplers import ddpm", "process", "imports samplers"),
         ("from diffusion_lib import samplers", "process", "imports samplers"),
@@ -251,38 +343,50 @@ def test_every_module_imports(path):
         ("from . import samplers", "schedules", "imports samplers"),
         ("def f():\n    from .denoisers import Clipped", "schedules", "imports denoisers"),
         ("from .schedules import linear", "gaussians", "imports schedules"),
-        ("from ..process import q_sample", "teaching.figures", "imports process"),
-        ("import torch", "teaching.figures", "imports torch"),
-        ("from torch import Tensor", "teaching.figures", "imports torch.Tensor"),
-        ("import matplotlib.pyplot as plt", "teaching.figures", "imports matplotlib.pyplot"),
-        ("from matplotlib import pyplot", "teaching.widgets", "imports matplotlib.pyplot"),
-        ("import anywidget", "teaching.figures", "imports anywidget"),
+        ("from ..process import q_sample", "teaching.plots", "imports process"),
+        ("from diffusion_lib.lessons.unet import figures", "teaching.plots", "imports lessons.unet"),
+        ("import diffusion_lib.lessons", "teaching.registry", "imports lessons"),
+        ("from diffusion_lib.lessons.unet.trace import trace", "models", "imports lessons.unet"),
+        ("from diffusion_lib.teaching import checks", "training", "imports teaching.checks"),
+        ("from diffusion_lib.lessons.ddim import explorers", "lessons.ddpm.explorers", "imports lessons.ddim"),
+        ("from ..ddim import figures", "lessons.ddpm.explorers", "imports lessons.ddim"),
+        ("from diffusion_lib.process import q_sample", "lessons.ddpm.figures", "imports process"),
+        ("import torch", "lessons.ddpm.figures", "imports torch"),
+        ("import torch", "teaching.frames", "imports torch"),
+        ("from torch import Tensor", "teaching.plots", "imports torch.Tensor"),
+        ("import matplotlib.pyplot as plt", "lessons.unet.figures", "imports matplotlib.pyplot"),
+        ("from matplotlib import pyplot", "lessons.unet.explorers", "imports matplotlib.pyplot"),
+        ("import anywidget", "lessons.unet.explorers", "imports anywidget"),
         ("import ipywidgets as W", "data", "imports ipywidgets"),
-        ("from ..training import train", "teaching.widgets", "imports training"),
+        ("from ..training import train", "teaching.explorer", "imports training"),
+        ("open('x')", "lessons.unet.explorers", "calls open"),
         ("open('x')", "process", "calls open"),
         ("from pathlib import Path\nPath('x').read_text()", "samplers", "calls read_text"),
         ("import torch\ntorch.load('x')", "denoisers", "calls open"),
         ("import gzip", "models", "imports gzip"),
     ],
 )
-def test_a_broken_floor_is_seen(text, room, problem):
-    package = ("diffusion_lib", *room.split(".")[:-1], *(["figures"] if room == "teaching.figures" else []))
-    package = ("diffusion_lib", "teaching") if room.startswith("teaching") else package
-    assert problem in floor_problems(text, room, package)
+def test_a_broken_floor_is_seen(text, module, problem):
+    assert problem in floor_problems(text, module, ("diffusion_lib", *module.split(".")[:-1]))
 
 
 @pytest.mark.parametrize(
-    ("text", "room"),
+    ("text", "module"),
     [
         ("from .schedules import linear\nfrom .arguments import require_time", "process"),
-        ("from ..process import q_sample\nimport anywidget", "teaching.widgets"),
+        ("from . import frames\nimport anywidget", "teaching.explorer"),
+        (
+            "from diffusion_lib.pretrained import pretrained\nfrom . import figures\nimport torch",
+            "lessons.unet.explorers",
+        ),
+        ("from diffusion_lib.arguments import require_data", "lessons.unet.trace"),
+        ("from diffusion_lib.teaching.style import DATA\nfrom .formulas import FORMULAS", "lessons.unet.figures"),
         ("import gzip\nopen('x')", "data"),
         ("from diffusion_lib.samplers import ddpm\nimport diffusion_lib.training", "__main__"),
     ],
 )
-def test_a_kept_floor_passes(text, room):
-    package = ("diffusion_lib", "teaching") if room.startswith("teaching") else ("diffusion_lib",)
-    assert floor_problems(text, room, package) == []
+def test_a_kept_floor_passes(text, module):
+    assert floor_problems(text, module, ("diffusion_lib", *module.split(".")[:-1])) == []
 
 
 def test_code_is_counted_without_docstrings_comments_and_blank_lines():
@@ -308,3 +412,55 @@ def test_code_is_counted_without_docstrings_comments_and_blank_lines():
 )
 def test_broken_style_is_seen(text, problem):
     assert style_problems(text) == [problem]
+
+
+GOOD_COURSE = {
+    "notebooks/12_unet.ipynb": "from diffusion_lib.lessons.unet import explorers, figures\nexplorers.time()\n"
+    "from diffusion_lib.lessons.unet.trace import trace\nfigures.maps(x)\nimage_grid(x)",
+    "notebooks/14_ddim.ipynb": "import diffusion_lib.lessons.ddim\nimage_grid(y)",
+    "diffusion_lib/lessons/unet/explorers.py": "from . import figures\ndef time() -> Explorer:\n    figures.waves()",
+    "diffusion_lib/lessons/unet/figures.py": "def maps() -> Figure: pass\n"
+    "def waves() -> Figure: pass\ndef _own() -> Figure: pass",
+    "diffusion_lib/teaching/plots.py": "def image_grid() -> Figure: pass",
+    "tests/lessons/test_lesson_unet.py": "from diffusion_lib.lessons.unet import explorers",
+    "tests/test_explorer.py": "from diffusion_lib.teaching import registry",
+}
+
+
+def course_problems(texts: Mapping[str, str]) -> list[str]:
+    return stranger_problems(texts) + misplaced(texts) + unused_problems(texts)
+
+
+def test_a_good_course_passes():
+    assert course_problems(GOOD_COURSE) == []
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "problem"),
+    [
+        (
+            "tests/test_explorer.py",
+            "from diffusion_lib.lessons.unet import x",
+            "tests/test_explorer.py imports lessons.unet",
+        ),
+        (
+            "tests/lessons/test_lesson_ddim.py",
+            "import diffusion_lib.lessons.unet",
+            "test_lesson_ddim.py imports lessons.unet",
+        ),
+        (
+            "notebooks/13_ddpm.ipynb",
+            "from diffusion_lib.lessons.unet.trace import trace",
+            "13_ddpm.ipynb imports lessons.unet",
+        ),
+        ("diffusion_lib/lessons/ddim/trace.py", "from ..unet import figures", "ddim/trace.py imports lessons.unet"),
+        ("diffusion_lib/models/unet.py", "def picture() -> Figure: pass", "unet.py: picture returns a Figure"),
+        ("diffusion_lib/lessons/unet/trace.py", "def more() -> Explorer: pass", "trace.py: more returns a Explorer"),
+        ("diffusion_lib/lessons/unet/figures.py", "def other() -> Figure: pass", "unet/figures.py: other"),
+        ("diffusion_lib/lessons/unet/explorers.py", "def other() -> Explorer: pass", "unet/explorers.py: other"),
+        ("notebooks/12_unet.ipynb", "explorers.time", "unet/explorers.py: time"),
+        ("notebooks/14_ddim.ipynb", "", "teaching/plots.py: image_grid, for 1 lesson"),
+    ],
+)
+def test_what_stands_outside_its_lesson_is_seen(name, text, problem):
+    assert any(problem in found for found in course_problems(GOOD_COURSE | {name: text}))

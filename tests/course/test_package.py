@@ -11,6 +11,7 @@ import tomllib
 from pathlib import Path
 
 import pytest
+from oracles import declared_explorers
 
 ROOT = Path(__file__).resolve().parents[2]
 SOURCES = ("pyproject.toml", "requirements.txt", "README.md", "LICENSE", "NOTICE")
@@ -21,6 +22,11 @@ for name in modules:
     if not name.endswith("__main__"):
         importlib.import_module(name)
 print(json.dumps([diffusion_lib.__file__, diffusion_lib.__version__, len(modules)]))
+"""
+EXPLORERS = """
+import json
+from diffusion_lib.teaching import registry
+print(json.dumps([f"{factory.__module__}.{factory.__name__}" for factory in registry.explorers()]))
 """
 
 
@@ -53,16 +59,25 @@ def test_the_wheel_holds_every_file_of_the_library(installed):
     assert [str(path) for path in files if not (installed / path).is_file()] == []
 
 
-def test_the_wheel_imports_from_where_it_lies(installed, tmp_path):
+def printed(code: str, installed: Path, folder: Path) -> list:
+    """Run Python over the installed wheel, in a folder that knows nothing of the sources; return what it prints."""
     environment = dict(os.environ, PYTHONPATH=os.pathsep.join([str(installed), os.environ["PYTHONPATH"]]))
     child = subprocess.run(
-        [sys.executable, "-c", IMPORT_ALL], capture_output=True, text=True, cwd=tmp_path, env=environment, check=False
+        [sys.executable, "-c", code], capture_output=True, text=True, cwd=folder, env=environment, check=False
     )
     assert child.returncode == 0, child.stderr
-    where, version, modules = json.loads(child.stdout.splitlines()[-1])
+    return json.loads(child.stdout.splitlines()[-1])
+
+
+def test_the_wheel_imports_from_where_it_lies(installed, tmp_path):
+    where, version, modules = printed(IMPORT_ALL, installed, tmp_path)
     assert Path(where).is_relative_to(installed)
     assert version == "0.1.0"
     assert modules > 10
+
+
+def test_the_registry_of_the_wheel_holds_what_its_lessons_declare(installed, tmp_path):
+    assert printed(EXPLORERS, installed, tmp_path) == declared_explorers(installed / "diffusion_lib" / "lessons")
 
 
 def project() -> dict:

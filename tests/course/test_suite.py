@@ -95,3 +95,13 @@ def test_a_stage_runs_pytest_offline_on_one_thread(body, code, outcome, monkeypa
     monkeypatch.setitem(suite.STAGES, "one", [str(test)])
     found, ran = suite.run_stage("one", str(tmp_path))
     assert (found, [suite.outcome(case) for case in ran]) == (code, [outcome])
+
+
+@pytest.mark.parametrize(("name", "said"), [("nbval", "skip"), ("tests", None)])
+def test_explorers_draw_no_frames_where_only_texts_are_compared(name, said, monkeypatch, tmp_path):
+    test = tmp_path / "test_one.py"
+    test.write_text(f"import os\ndef test_it():\n    assert os.environ.get('DIFFUSION_LIB_FRAMES') == {said!r}\n")
+    monkeypatch.setattr(suite, "BUILD", tmp_path)
+    monkeypatch.setattr(suite, "ROOT", tmp_path)
+    monkeypatch.setitem(suite.STAGES, name, [str(test)])
+    assert suite.run_stage(name, str(tmp_path))[0] == 0

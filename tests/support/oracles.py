@@ -3,11 +3,13 @@
 Nothing here imports diffusion_lib. Names: `a` and `b` are the signal and noise rates, a^2 + b^2 = 1.
 """
 
+import ast
 import itertools
 import math
 import re
 from dataclasses import dataclass
 
+import mpmath
 import numpy as np
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
@@ -253,3 +255,48 @@ def rates(schedule, t):
 def network(x, t):
     """A network with nothing learned: any smooth function of x and t."""
     return torch.tanh(0.7 * x) - (t.to(x) / 1000).reshape(-1, *[1] * (x.ndim - 1))
+
+
+def forty_digits():
+    """Every paper's table for DDPM's linear schedule, by the paper's name, with 40 digits and from its betas alone."""
+    with mpmath.workdps(40):
+        beta = [mpmath.mpf(0), *(mpmath.mpf(float(b)) for b in torch.linspace(1e-4, 0.02, 1000, dtype=torch.float64))]
+        alpha_bar = list(itertools.accumulate((1 - b for b in beta), lambda x, y: x * y))
+        sigma = [mpmath.sqrt((1 - a) / a) for a in alpha_bar]
+        return {
+            "DDPM": beta,
+            "DDIM": alpha_bar,
+            "Su Jianlin": [mpmath.sqrt(b) for b in beta],
+            "score SDE": [-1000 * mpmath.log(1 - b) for b in beta],
+            "EDM": sigma,
+            "flow matching": [s / (1 + s) for s in sigma],
+            "signal": [mpmath.sqrt(a) for a in alpha_bar],
+            "noise": [mpmath.sqrt(1 - a) for a in alpha_bar],
+        }
+
+
+def state_amplitudes(convention, exact, t):
+    """How much of x_0 and eps is in this paper's state: squares sum to 1, or full strength, or the sum is 1."""
+    a, b = exact["signal"][t], exact["noise"][t]
+    scale = {"EDM": a, "flow matching": a + b}.get(convention.name, 1)
+    return float(a / scale), float(b / scale)
+
+
+def two_peaks(x, a, variance):
+    """The density of a x_0 + noise of this variance; x_0 on the line has two peaks, N(-1, 0.04) and N(1, 0.04)."""
+    return (normal(x, -a, (0.2 * a) ** 2 + variance) + normal(x, a, (0.2 * a) ** 2 + variance)) / 2
+
+
+def divergence(p, q, x):
+    """KL(p || q) of densities on a grid."""
+    return np.trapezoid(np.where(p > 0, p * (np.log(np.maximum(p, 1e-300)) - np.log(np.maximum(q, 1e-300))), 0), x)
+
+
+def declared_explorers(folder):
+    """The functions under @explorer in <lesson>/explorers.py, in full and sorted by module and name, from its text."""
+    found = []
+    for path in folder.glob("*/explorers.py"):
+        for node in ast.parse(path.read_text(encoding="utf-8")).body:
+            if isinstance(node, ast.FunctionDef) and "explorer" in map(ast.unparse, node.decorator_list):
+                found.append((f"diffusion_lib.lessons.{path.parent.name}.explorers", node.name))
+    return [".".join(pair) for pair in sorted(found)]

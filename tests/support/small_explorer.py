@@ -17,7 +17,7 @@ controls = [
     Control("t", "time t", (0.0, 0.5, 0.75), form="t = {:.2f}"),
     Control("shift", "shift", (0, 1, 2), kind="live"),
     Control("name", "name", ("one", "two")),
-    Control("own", "your own picture", kind="picture"),
+    Control("own", "your own picture", kind="image"),
 ]
 explorer = Explorer(show, controls)
 explorer

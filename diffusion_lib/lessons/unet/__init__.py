@@ -1,1 +1,1 @@
-"""Lesson 12, the U-Net: its figures, its explorers, and the networks that lack a part."""
+"""Lesson 12, the U-Net: its figures and sliders, and a tracer of shapes and costs."""

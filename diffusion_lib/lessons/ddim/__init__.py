@@ -1,0 +1,1 @@
+"""Lesson 14, DDIM: its figures and sliders."""

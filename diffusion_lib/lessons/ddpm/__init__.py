@@ -1,0 +1,1 @@
+"""Lesson 13, DDPM: its figures and its slider."""

@@ -1,0 +1,1 @@
+"""Lesson 09, the forward process: its figures and sliders."""

@@ -1,0 +1,1 @@
+"""Lesson 10, the reverse process: its figures and sliders."""
