@@ -9,19 +9,23 @@ from torch import Tensor
 from diffusion_lib.arguments import require_generator, require_real
 
 
-def seeded(n: int) -> torch.Generator:
-    """Return a generator on the CPU that starts from the seed n + $COURSE_SEED (0 where that is not set).
+def course_seed(n: int) -> int:
+    """Return n + $COURSE_SEED (0 where that is not set).
 
     The variable runs a whole lesson under other seeds without an edit: a claim that fails under one of them was luck.
-    The weights of new networks and the draws of training have seeds of their own, which it does not touch.
-
-    Raises: TypeError for an n that is no integer, ValueError for a $COURSE_SEED that is none.
+    A lesson hands its numbers through here or through `seeded`; the library itself does so for neither weights nor
+    training. Raises: TypeError for an n that is no integer, ValueError for a $COURSE_SEED that is none.
     """
     course = os.environ.get("COURSE_SEED") or "0"
     try:
-        return torch.Generator().manual_seed(index(n) + int(course))
+        return index(n) + int(course)
     except ValueError as error:
         raise ValueError(f"COURSE_SEED: expected a whole number, got {course!r}") from error
+
+
+def seeded(n: int) -> torch.Generator:
+    """Return a generator on the CPU that starts from `course_seed(n)`. Raises: TypeError, ValueError."""
+    return torch.Generator().manual_seed(course_seed(n))
 
 
 def normal(*shape: int, seed: int) -> Tensor:

@@ -173,6 +173,8 @@ def folding_problems(notebook: NotebookNode) -> list[str]:
         used = {library[name] for name in use.needs | use.inside if name in library} | dotted(cell, library)
         if is_folded(cell):
             found += [f"folded cell {cell.id} brings {name} for the first time" for name in sorted(used - seen)]
+            if cell.source.startswith("source("):
+                continue  # a Read after it speaks of the explorer above
             after = next((c.source for c in notebook.cells[at + 1 :] if c.source.strip()), "")
             if after.lstrip().startswith("**Read.") and speaks_of(after, use.makes | use.inside):
                 found.append(f"folded cell {cell.id} is what the next cell speaks of")
