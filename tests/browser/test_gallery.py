@@ -7,6 +7,7 @@ import browsing
 import course
 import nbformat
 import pytest
+from canonical import canonical, text_of
 from nbformat.v4 import new_code_cell, new_notebook
 
 from diffusion_lib.teaching.registry import explorers, lesson_of
@@ -45,7 +46,7 @@ def gallery(tmp_path_factory):
         numbers[stem] = range(len(cells), len(cells) + len(factories))
         cells += [new_code_cell(call_of(factory), id=f"{stem}-{factory.__name__}") for factory in factories]
     path = tmp_path_factory.mktemp("gallery") / "gallery.ipynb"
-    nbformat.write(new_notebook(cells=cells), path)
+    path.write_text(text_of(canonical(new_notebook(cells=cells))), encoding="utf-8")  # it names its kernel
     return path, numbers
 
 
