@@ -21,7 +21,10 @@ from safetensors.torch import load
 
 from diffusion_lib.checkpoints import CheckpointError, read
 
-pytestmark = pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="reads /proc")
+pytestmark = [
+    pytest.mark.deep,  # resuming within one process is in test_checkpoints.py and test_main.py
+    pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="reads /proc"),
+]
 
 SERVER = Path(__file__).with_name("support") / "resume_server.py"
 STEPS, SAVE = 18, 6

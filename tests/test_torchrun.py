@@ -55,6 +55,7 @@ def weights_apart(left: Path, right: Path) -> float:
     return max(float((a[name] - b[name]).abs().max()) for name in names)
 
 
+@pytest.mark.deep  # float64, below, is the sharper comparison
 def test_two_processes_agree_with_one_in_float32(tmp_path: Path):
     """The documented command; the global batch of eight, four in each process."""
     options = ["train", *RUN, "--precision", "float32", "--out"]

@@ -14,7 +14,9 @@ from diffusion_lib.teaching.registry import explorers, lesson_of
 
 pytestmark = pytest.mark.browser
 DTYPE = re.compile(r"^torch\.set_default_dtype\((torch\.\w+)\)", re.MULTILINE)
-SHORT = {"samples": 300}  # arguments that make an explorer quick to make, by their names
+GREYS = "torch.linspace(-1, 1, 3).reshape(3, 1, 1, 1).expand(3, 2, 8, 8)"
+# arguments that make an explorer quick to make, by their names
+SHORT = {"samples": "300", "film": f'explorers.Film((1000, 300, 0), {GREYS}, -{GREYS}, ("one", "two", "three"))'}
 BY_LESSON: dict[str, list] = {}
 for factory in explorers():
     BY_LESSON.setdefault(lesson_of(factory), []).append(factory)
@@ -43,8 +45,9 @@ def gallery(tmp_path_factory):
     """The notebook of all explorers, and which of its cells belong to which lesson."""
     cells, numbers = [], {}
     for stem, factories in BY_LESSON.items():
-        numbers[stem] = range(len(cells), len(cells) + len(factories))
-        cells += [new_code_cell(call_of(factory), id=f"{stem}-{factory.__name__}") for factory in factories]
+        sources = [source for factory in factories for source in calls_of(factory)]
+        numbers[stem] = range(len(cells), len(cells) + len(sources))
+        cells += [new_code_cell(source, id=f"{stem}-{number}") for number, source in enumerate(sources)]
     path = tmp_path_factory.mktemp("gallery") / "gallery.ipynb"
     path.write_text(text_of(canonical(new_notebook(cells=cells))), encoding="utf-8")  # it names its kernel
     return path, numbers

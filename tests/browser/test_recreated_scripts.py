@@ -59,18 +59,14 @@ def small(name: str) -> str:
     return Explorer(show, [Control("t", "time t", (0, 1)), Control("size", "size", (1, 2))]).html()
 
 
-def stored() -> dict[str, str]:
-    """Return the html of every explorer stored in a notebook, by lesson and cell."""
-    return {
-        f"{path.stem}, {cell.id}": "".join(output.data["text/html"])
-        for path in LESSONS
+def stored(path: Path) -> list[str]:
+    """Return the html of every explorer stored in a notebook."""
+    return [
+        "".join(output.data["text/html"])
         for cell in nbformat.read(path, as_version=4).cells
         for output in cell.get("outputs", [])
         if "data-explorer=" in output.get("data", {}).get("text/html", "")
-    }
-
-
-STORED = stored()
+    ]
 
 
 def moves(figure) -> bool:
@@ -113,8 +109,12 @@ def test_two_outputs_and_a_script_that_runs_once_more(page, way):
     assert moves(figures.nth(0)) and moves(figures.nth(1))
 
 
-@pytest.mark.parametrize("name", STORED)
-def test_every_stored_explorer(page, name):
-    page.evaluate(WAYS["copies at the end"], STORED[name])
+@pytest.mark.parametrize("lesson", LESSONS, ids=lambda path: path.stem)
+def test_every_stored_explorer(page, lesson, record_count):
+    for html in stored(lesson):
+        page.evaluate(WAYS["copies at the end"], html)
     figures = page.locator(".output > figure.diffusion-explorer")
-    assert figures.count() == 1 and moves(figures.first)
+    assert figures.count() == len(stored(lesson))
+    for figure in figures.all():
+        assert moves(figure)
+    record_count("stored explorers moved where scripts are re-created", figures.count())

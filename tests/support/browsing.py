@@ -192,18 +192,26 @@ def run_cells(page: Page, numbers: Iterable[int]) -> None:
 
 
 def wide_cells(page: Page) -> list[str]:
-    """Return the first line of each code cell of the open notebook that scrolls sideways, and by how many pixels."""
+    """Return the first line of each code cell of the open notebook that scrolls sideways, and by how many pixels.
+
+    Code is set in one width: cells are looked at from the longest line down, until one fits. Folded cells do not count.
+    """
     return page.evaluate(
         """async () => {
             const notebook = window.jupyterapp.shell.currentWidget.content, wide = [];
             const frame = () => new Promise(done => requestAnimationFrame(() => requestAnimationFrame(done)));
-            for (const [number, cell] of notebook.widgets.entries()) {
-                if (cell.model.type !== 'code') continue;
+            const text = cell => cell.model.sharedModel.getSource();
+            const longest = cell => Math.max(...text(cell).split('\\n').map(line => line.length));
+            const cells = notebook.widgets.map((cell, number) => [cell, number])
+                .filter(([cell]) => cell.model.type === 'code' && !cell.inputHidden)
+                .sort(([one], [other]) => longest(other) - longest(one));
+            for (const [cell, number] of cells) {
                 await notebook.scrollToItem(number, 'start');
                 await frame();
                 const scroller = cell.node.querySelector('.cm-scroller');
-                const over = scroller ? scroller.scrollWidth - scroller.clientWidth : 0;
-                if (over > 0) wide.push(`${over} pixels: ${cell.model.sharedModel.getSource().split('\\n')[0]}`);
+                const over = scroller.scrollWidth - scroller.clientWidth;
+                if (over <= 0) break;
+                wide.push(`${over} pixels: ${text(cell).split('\\n')[0]}`);
             }
             return wide; }"""
     )
