@@ -30,14 +30,15 @@ def default_dtype(stem: str) -> str:
     return found[1] if found else "torch.float32"
 
 
-def call_of(factory) -> str:
-    """Return the source of a cell that shows an explorer as its lesson does, with short arguments."""
-    short = ", ".join(f"{name}={SHORT[name]}" for name in inspect.signature(factory).parameters if name in SHORT)
+def calls_of(factory) -> list[str]:
+    """Return the source of each cell that shows an explorer as its lesson does: plain, and with short arguments."""
+    short = {name: SHORT[name] for name in inspect.signature(factory).parameters if name in SHORT}
+    given = [", ".join(f"{name}={value}" for name, value in short.items())]
+    given = ["", *given] if "film" in short else given  # lesson 13 shows a film of its own beside the first one
     stem = lesson_of(factory)
     lines = ["import torch", f"from diffusion_lib.lessons.{stem} import explorers"]
-    return "\n".join(
-        [*lines, f"torch.set_default_dtype({default_dtype(stem)})", f"explorers.{factory.__name__}({short})"]
-    )
+    lines.append(f"torch.set_default_dtype({default_dtype(stem)})")
+    return ["\n".join([*lines, f"explorers.{factory.__name__}({arguments})"]) for arguments in given]
 
 
 @pytest.fixture(scope="module")
