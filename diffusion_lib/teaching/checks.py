@@ -76,7 +76,7 @@ def source(function: Callable) -> None:
     Raises TypeError for what has no text of its own, ValueError for what is not the library's.
     """
     try:
-        text, path = inspect.getsource(function), Path(inspect.getsourcefile(function)).resolve()
+        text, path = inspect.getsource(function), Path(inspect.getfile(function)).resolve()
     except (TypeError, OSError) as error:
         raise TypeError(f"function: expected a function or class of diffusion_lib, got {function!r}") from error
     if PACKAGE not in path.parents:

@@ -146,7 +146,7 @@ class Explorer(anywidget.AnyWidget):
         index = dict(self.index)
         for name, value in values.items():
             control = self._control(name)
-            if control.kind == IMAGE and value is not None:
+            if control.kind == IMAGE and isinstance(value, bytes):
                 self.upload, index[name] = value, next(self._uploads)
             else:
                 index[name] = control.place(value)
@@ -171,9 +171,9 @@ class Explorer(anywidget.AnyWidget):
         labels = ", ".join(control.label for control in self.controls)
         return f"Explorer ({labels}). {self._first[1]}"
 
-    def _repr_mimebundle_(self, **kwargs) -> tuple[dict, dict]:
+    def _repr_mimebundle_(self, **kwargs: dict) -> tuple[dict, dict]:
         twin = self.html()  # before the view: the browser must have the frames when it draws
-        data, metadata = super()._repr_mimebundle_(**kwargs)
+        data, metadata = super()._repr_mimebundle_(**kwargs) or ({}, {})
         return dict(data) | {"text/html": twin, "text/plain": repr(self)}, metadata
 
     @cached_property
@@ -225,7 +225,7 @@ class Explorer(anywidget.AnyWidget):
         return ",".join(str(index[control.name]) for control in self.controls[1:])
 
     @traitlets.observe("index")
-    def _answer(self, _change) -> None:
+    def _answer(self, _change: object) -> None:
         key, frame = self._key(self.index), self.controls[0].name
         if key in self._ahead() or key == self.live.get("key"):
             return

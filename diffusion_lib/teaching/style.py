@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from numpy.typing import ArrayLike
 
 # Okabe and Ito's palette; the name says what the colour stands for on every page of the course.
 DATA = "#0072B2"  # blue: x_0, the data, the signal
@@ -36,7 +37,7 @@ def label(axes: Axes, x: str = "", y: str = "", title: str = "") -> None:
     axes.spines[["top", "right"]].set_visible(False)
 
 
-def show_image(axes: Axes, image, title: str = "", limit: float = 1.0) -> None:
+def show_image(axes: Axes, image: ArrayLike, title: str = "", limit: float = 1.0) -> None:
     """Draw a grey image (H, W) with values in [-limit, limit], no ticks, each pixel a sharp square."""
     axes.imshow(image, cmap="gray", vmin=-limit, vmax=limit, interpolation="nearest")
     axes.set_title(title, fontsize=FONT)
@@ -47,7 +48,7 @@ def show_image(axes: Axes, image, title: str = "", limit: float = 1.0) -> None:
 
 def legend(axes: Axes, loc: str = "best") -> None:
     """A small legend without a frame."""
-    axes.legend(fontsize=FONT - 1, frameon=False, loc=loc)
+    axes.legend(fontsize=FONT - 1, frameon=False, loc=loc)  # type: ignore[call-overload]  # any place, as a str
 
 
 def colours(n: int) -> Sequence[str]:
