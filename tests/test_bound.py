@@ -132,7 +132,7 @@ def test_denoising_term_by_quadrature(t, variance):
     assert float(term) == pytest.approx(expected, rel=1e-7)
 
 
-def test_terms_add_up_over_the_numbers_of_a_image_and_look_at_xt():
+def test_terms_add_up_over_the_numbers_of_an_image_and_look_at_xt():
     """A image of six numbers costs what six images of one number cost."""
     denoise = lambda x_t, t: EPS.solve(LINEAR, x_t, torch.sin(x_t), t)  # noqa: E731, entry by entry
     single, noise = IMAGES.reshape(30, 1), NOISE.reshape(30, 1)

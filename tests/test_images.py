@@ -102,7 +102,7 @@ def test_colours_count_as_the_eye_sees_them():
 
 
 @pytest.mark.parametrize("turn", range(1, 9))
-def test_a_image_that_the_camera_turned_stands_upright(turn):
+def test_an_image_that_the_camera_turned_stands_upright(turn):
     upright = Image.fromarray(QUARTERS)
     stored = {
         2: Image.Transpose.FLIP_LEFT_RIGHT,
@@ -183,7 +183,7 @@ def test_a_bomb_is_refused_by_its_header(width, height, monkeypatch):
         decode_image(png(width, height), 8)
 
 
-def test_random_damage_is_a_value_error_or_a_image():
+def test_random_damage_is_a_value_error_or_an_image():
     """Flip bytes of every kind of image: whatever Pillow makes of it, no other error gets out."""
     rng = np.random.default_rng(0)
     for content, _, _ in PICTURES.values():

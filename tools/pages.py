@@ -9,7 +9,7 @@ from nbconvert import HTMLExporter
 TEMPLATE = (
     "{% extends 'lab/index.html.j2' %}"
     "{% block input_group %}{% if '" + FOLDED + "' in cell.metadata.get('tags', []) %}"
-    '<details class="folded-input"><summary>code</summary>{{ super() }}</details>'
+    '<details class="folded-input"><summary style="margin-left: 76px">code</summary>{{ super() }}</details>'
     "{% else %}{{ super() }}{% endif %}{% endblock %}"
 )
 

@@ -144,7 +144,7 @@ def test_an_exported_page_folds_the_same_cells(tmp_path):
     path = tmp_path / "page.ipynb"
     nbformat.write(form.canonical(new_notebook(cells=cells)), path)
     page = pages.export(path, tmp_path).read_text()
-    before, _, rest = page.partition('<details class="folded-input"><summary>code</summary>')
+    before, _, rest = page.partition('<details class="folded-input"><summary style="margin-left: 76px">code</summary>')
     inside, _, after = rest.partition("</details>")
     assert "<details" not in after
     assert "folded" in inside
