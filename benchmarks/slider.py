@@ -1,8 +1,8 @@
-"""Measure how soon the noising slider's picture follows a key, in real JupyterLab in a headless Chromium.
+"""Measure how soon the noising slider's image follows a key, in real JupyterLab in a headless Chromium.
 
     python benchmarks/slider.py [presses]
 
-Two clocks. "drawn": from the key event's own time stamp to the first animation frame in which the picture shows another
+Two clocks. "drawn": from the key event's own time stamp to the first animation frame in which the image shows another
 frame. "presented": the browser's Event Timing, from the key to the next paint, in steps of 8 ms; it
 leaves out presses that took less than 16 ms, so its median is too high rather than too low.
 """
@@ -25,7 +25,7 @@ from notebooks import METADATA  # noqa: E402
 
 CELL = "from diffusion_lib.lessons.forward_process import explorers\n\nexplorers.noising()"
 WATCH = """figure => { window.drawn = []; window.presented = [];
-    const image = () => figure.querySelector('.explorer-picture img:last-child').style.transform;
+    const image = () => figure.querySelector('.explorer-image img:last-child').style.transform;
     figure.addEventListener('keydown', event => {
         const before = image();
         const look = () => image() === before ? requestAnimationFrame(look)

@@ -177,7 +177,7 @@ def test_memory_is_bounded_for_all_digits_at_batch_64():
     assert 64 * 1797 * 8 <= largest.bytes <= 1797 * 256 * 8
 
 
-def test_memory_of_a_mixture_of_pictures():
+def test_memory_of_a_mixture_of_images():
     """30 components of 16x16 with full covariances: nothing larger than the covariances themselves (16 MB)."""
     root = draw(30, 256, 256) / 16
     mixture = Mixture(torch.full((30,), 1 / 30, dtype=torch.float64), draw(30, 256), root @ root.mT)

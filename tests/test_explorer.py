@@ -32,12 +32,12 @@ NUMBER = re.compile(r"(?<![\w.])-?\d[\d,]*(?:\.\d+)?(?:e-?\d+)?")
 T = Control("t", "time t", (0, 1, 2, 3, 4), 1, "t = {}")
 WORD = Control("word", "word", ("one", "two"))
 SIZE = Control("size", "size", (1.0, 2.5), form="{:.1f} units", kind="live")
-OWN = Control("own", "your own picture", kind="image")
+OWN = Control("own", "your own image", kind="image")
 
 
 def draw(t, word="one", size=1.0, own=None, inches=(1.5, 1.0)):
     if own == b"bad":
-        raise ValueError("data: expected a PNG or JPEG picture")
+        raise ValueError("data: expected a PNG or JPEG image")
     figure = Figure(figsize=inches, dpi=80)
     axes = figure.add_axes((0, 0, 1, 1))
     axes.bar([0, 1, 2], [t + 1, {"one": 1, "two": 4}[word], 3 * size if own is None else len(own)], color=(0, t / 4, 1))
@@ -222,13 +222,13 @@ def test_axes_stand_still_from_frame_to_frame():
         figure.subplots().set(yticks=[0, 1], yticklabels=["0", "long " * t])
         return figure
 
-    def spine(picture):
-        return int(np.argmax(picture[40, :, 0] < 200))
+    def spine(image):
+        return int(np.argmax(image[40, :, 0] < 200))
 
     model = wide_label(2)
     place = spine(frames.rasterise(model))
     assert place > 50 > spine(frames.rasterise(wide_label(0)))
-    assert [spine(picture) for picture in frames.rasterise_alike(map(wide_label, (2, 0)), model)] == [place, place]
+    assert [spine(image) for image in frames.rasterise_alike(map(wide_label, (2, 0)), model)] == [place, place]
 
 
 # ---- the kernel-free twin ----
@@ -274,7 +274,7 @@ def test_output_carries_the_widget_the_twin_and_a_text_without_addresses(full):
     data, _ = full._repr_mimebundle_()
     assert set(data) == {"application/vnd.jupyter.widget-view+json", "text/html", "text/plain"}
     assert data["text/html"] == full.html()
-    labels = "time t, word, size, your own picture"
+    labels = "time t, word, size, your own image"
     assert data["text/plain"] == repr(full) == f'Explorer ({labels}). It\'s "one" & 1 < 1.0, a ramp.'
 
 
@@ -331,7 +331,7 @@ def test_upload_arrives_from_the_browser_in_one_message(live):
 
 def test_a_bad_upload_gives_a_message_and_the_next_one_works(live):
     live.choose(own=b"bad")
-    assert live.live == {"key": "0,0,1", "message": "data: expected a PNG or JPEG picture"}
+    assert live.live == {"key": "0,0,1", "message": "data: expected a PNG or JPEG image"}
     live.choose(own=b"good")
     assert live.live["texts"][0] == 'It\'s "one" & 0 < 1.0, 4.'
 

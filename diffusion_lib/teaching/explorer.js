@@ -2,7 +2,7 @@
 
 const EXPLORER_CSS = `
 .diffusion-explorer { margin: 8px 0; font-size: 14px; line-height: 20px; }
-.diffusion-explorer .explorer-controls, .diffusion-explorer .explorer-picture { max-width: 100%; box-sizing: border-box; }
+.diffusion-explorer .explorer-controls, .diffusion-explorer .explorer-image { max-width: 100%; box-sizing: border-box; }
 .diffusion-explorer .explorer-controls { display: grid; grid-template-columns: max-content minmax(8em, 1fr) minmax(7em, max-content);
   gap: 5px 12px; align-items: center; padding: 2px 2px 8px; }
 .diffusion-explorer label { display: contents; font-weight: normal; }
@@ -13,10 +13,10 @@ const EXPLORER_CSS = `
 .diffusion-explorer :is(input, select, button):focus-visible { outline: 2px solid #56B4E9; outline-offset: 2px; border-radius: 3px; }
 .diffusion-explorer :disabled { cursor: not-allowed; opacity: .5; }
 .diffusion-explorer .explorer-note { grid-column: 1 / -1; margin: 0; font-size: 12px; opacity: .8; }
-.diffusion-explorer .explorer-picture { position: relative; overflow: hidden; background: #fff; border-radius: 4px; transition: opacity .15s; }
-.diffusion-explorer .explorer-picture[aria-busy=true] { opacity: .55; }
-.diffusion-explorer .explorer-picture > div { position: absolute; inset: 0; }
-.diffusion-explorer .explorer-picture img { position: absolute; left: 0; top: 0; max-width: none; height: auto; margin: 0; padding: 0; }
+.diffusion-explorer .explorer-image { position: relative; overflow: hidden; background: #fff; border-radius: 4px; transition: opacity .15s; }
+.diffusion-explorer .explorer-image[aria-busy=true] { opacity: .55; }
+.diffusion-explorer .explorer-image > div { position: absolute; inset: 0; }
+.diffusion-explorer .explorer-image img { position: absolute; left: 0; top: 0; max-width: none; height: auto; margin: 0; padding: 0; }
 `;
 
 function make(tag, parent, attributes = {}) {
@@ -68,7 +68,7 @@ function fileRow(row, control, attributes, choose, kernel, complain) {
 
 // The window through which one frame is seen. A sheet has a pane: its first cell, the background, and over it the cell of
 // the frame, which is only moved. Panes are kept once decoded, so that a key press decodes nothing.
-function stage(picture, whenReady) {
+function stage(image, whenReady) {
   const panes = new Map();
   const paneOf = (block) => {
     if (!panes.has(block.sheet)) {
@@ -88,7 +88,7 @@ function stage(picture, whenReady) {
     back.style.width = front.style.width = `${100 * across}%`;
     front.style.transform = `translate(${-100 * (cell % across) / across}%, ${-100 * Math.floor(cell / across) / down}%)`;
     front.alt = block.texts[k];
-    if (picture.firstChild !== pane) picture.replaceChildren(pane);
+    if (image.firstChild !== pane) image.replaceChildren(pane);
   };
   return { prepare: paneOf, lay };
 }
@@ -102,8 +102,8 @@ function explorer(root, spec, kernel) {
   make("style", root).textContent = EXPLORER_CSS;
   const panel = make("div", root, { class: "explorer-controls", style: `width:${Math.max(400, spec.width)}px` });
   const size = `width:${spec.width}px;aspect-ratio:${spec.width}/${spec.height}`;
-  const picture = make("div", root, { class: "explorer-picture", style: size });
-  if (first) picture.append(first);
+  const image = make("div", root, { class: "explorer-image", style: size });
+  if (first) image.append(first);
 
   let index = kernel ? kernel.index() : Object.fromEntries(spec.controls.map((control) => [control.name, control.start]));
   let complaint = ""; // about a file that never reached Python
@@ -117,7 +117,7 @@ function explorer(root, spec, kernel) {
     const { sheet, first, texts, message } = chosen();
     const k = index[frame] - first;
     const found = sheet && k >= 0 && k < texts.length;
-    picture.setAttribute("aria-busy", String(!found && !message));
+    image.setAttribute("aria-busy", String(!found && !message));
     note.textContent = complaint || message || "";
     for (const [name, update] of updates) update(index[name], found ? texts[k] : "");
     if (found) scene.lay({ sheet, texts }, k);
@@ -146,7 +146,7 @@ function explorer(root, spec, kernel) {
   }
   const note = make("p", panel, { class: "explorer-note", role: "status", "aria-live": "polite" });
 
-  const scene = stage(picture, show);
+  const scene = stage(image, show);
   for (const block of Object.values(spec.sheets)) scene.prepare(block);
   if (kernel) kernel.listen(() => { index = kernel.index(); show(); });
   show();

@@ -197,7 +197,7 @@ class Explorer(anywidget.AnyWidget):
         return (
             f"<figure data-explorer='{written}'>"
             f'<img src="{frames.still(self._first[2])}" alt="{html.escape(self._first[1])}">'
-            "<figcaption>This picture has controls: run the cell to use them.</figcaption></figure>"
+            "<figcaption>This image has controls: run the cell to use them.</figcaption></figure>"
             f"<script>(() => {{{_core()}{FIND_AND_DRAW}}})()</script>"
         )
 

@@ -1,6 +1,6 @@
 // The live half: ties one explorer (explorer.js) to the Python object, and makes readers' images small before they go there.
 
-const SIDE = 256; // pixels: no picture larger than this leaves the browser
+const SIDE = 256; // pixels: no image larger than this leaves the browser
 const MEGAPIXELS = 60; // more than this is refused before it is decoded
 
 // [width, height] from the header of a PNG or JPEG; null where the file does not say.
@@ -27,11 +27,11 @@ function refuse(bytes) {
   const png = [0x89, 0x50, 0x4e, 0x47].every((byte, k) => bytes[k] === byte);
   const jpeg = bytes[0] === 0xff && bytes[1] === 0xd8;
   if (!png && !jpeg) throw new Error("Please choose a PNG or a JPEG file: this is neither.");
-  if (isAnimation(bytes)) throw new Error("This is an animation: please choose a still picture.");
+  if (isAnimation(bytes)) throw new Error("This is an animation: please choose a still image.");
   const size = sizeInHeader(bytes);
-  if (!size || !size[0] || !size[1]) throw new Error("This file does not hold a readable picture.");
+  if (!size || !size[0] || !size[1]) throw new Error("This file does not hold a readable image.");
   if (size[0] * size[1] > MEGAPIXELS * 1e6) {
-    throw new Error(`This picture has ${size[0]} x ${size[1]} pixels: please choose one of at most ${MEGAPIXELS} megapixels.`);
+    throw new Error(`This image has ${size[0]} x ${size[1]} pixels: please choose one of at most ${MEGAPIXELS} megapixels.`);
   }
 }
 
@@ -42,7 +42,7 @@ async function shrink(file) {
   try {
     bitmap = await createImageBitmap(file, { imageOrientation: "from-image" });
   } catch {
-    throw new Error("This file does not hold a readable picture.");
+    throw new Error("This file does not hold a readable image.");
   }
   const scale = Math.min(1, SIDE / Math.max(bitmap.width, bitmap.height));
   const canvas = document.createElement("canvas");

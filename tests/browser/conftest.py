@@ -59,7 +59,7 @@ def small(tmp_path_factory) -> Path:
 @pytest.fixture(scope="session")
 def files(tmp_path_factory) -> Path:
     """A folder of images: a good one, one turned by EXIF, and some that must be refused."""
-    folder = tmp_path_factory.mktemp("pictures")
+    folder = tmp_path_factory.mktemp("images")
     good = Image.new("RGB", (300, 200), "white")
     ImageDraw.Draw(good).ellipse((80, 20, 220, 180), fill="black")
     good.save(folder / "good.png")
@@ -70,7 +70,7 @@ def files(tmp_path_factory) -> Path:
     good.save(folder / "animated.png", save_all=True, append_images=[good.rotate(90)])
     good.save(folder / "other.gif")
     (folder / "cut.png").write_bytes((folder / "good.png").read_bytes()[:200])
-    (folder / "text.png").write_text("no picture")
+    (folder / "text.png").write_text("no image")
     Image.new("1", (10_000, 7_000)).save(folder / "bomb.png")
     Image.new("L", (10_000, 7_000)).save(folder / "bomb.jpg", quality=1)
     return folder

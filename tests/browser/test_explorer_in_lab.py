@@ -28,7 +28,7 @@ def test_live_explorer_of_every_kind(page, lab, small, files):
     browsing.run_all(page)
     figure = browsing.show_cell(page, 0).locator("figure.diffusion-explorer")
     assert browsing.move_all(figure, files) == 4
-    assert browsing.alt_text(figure).startswith("two: t = 0.5, shift = 1, own picture")
+    assert browsing.alt_text(figure).startswith("two: t = 0.5, shift = 1, own image")
     slider = figure.get_by_role("slider", name="time t")
     assert slider.get_attribute("aria-valuetext") == "t = 0.50"
     assert browsing.in_kernel(page, "print(explorer.values())").startswith(

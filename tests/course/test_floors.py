@@ -454,7 +454,7 @@ def test_a_good_course_passes():
             "13_ddpm.ipynb imports lessons.unet",
         ),
         ("diffusion_lib/lessons/ddim/trace.py", "from ..unet import figures", "ddim/trace.py imports lessons.unet"),
-        ("diffusion_lib/models/unet.py", "def picture() -> Figure: pass", "unet.py: picture returns a Figure"),
+        ("diffusion_lib/models/unet.py", "def image() -> Figure: pass", "unet.py: image returns a Figure"),
         ("diffusion_lib/lessons/unet/trace.py", "def more() -> Explorer: pass", "trace.py: more returns a Explorer"),
         ("diffusion_lib/lessons/unet/figures.py", "def other() -> Figure: pass", "unet/figures.py: other"),
         ("diffusion_lib/lessons/unet/explorers.py", "def other() -> Explorer: pass", "unet/explorers.py: other"),

@@ -133,7 +133,7 @@ REPLACED = [  # cell, old text, new text, what the rule says
     ("section", "Here is", r"$1 = 1 \tag{9.3}$ Here is", "tag 9.3 outside a displayed equation"),
     ("section", "(#09-A-small-lesson)", "(#nowhere)", "link to #nowhere: no such heading"),
     ("section", "(#09-A-small-lesson)", "(08_latent.ipynb)", "link to 08_latent.ipynb, which does not exist"),
-    ("section", "Here is", "![alt](https://example.org/x.png) Here is", "remote picture"),
+    ("section", "Here is", "![alt](https://example.org/x.png) Here is", "remote image"),
     ("check", "verify(", "one\n" * 20 + "verify(", "cell check has 21 statements"),
     ("check", "verify(", "one\n" * 250 + "verify(", "has 252 unfolded statements, over 250"),
     ("check", 'verify("9.1"', 'tag = "9.1"\nverify(tag', "verify(None) belongs to no claim"),

@@ -214,7 +214,7 @@ def test_the_calculator_takes_tensors():
 
 
 def test_the_convention_explorer_says_each_papers_numbers():
-    """From the betas alone: every letter of every paper at one time, its picture's scale, and one SNR for all."""
+    """From the betas alone: every letter of every paper at one time, its image's scale, and one SNR for all."""
     explorer, t = explorers.convention(), 250
     beta = np.linspace(1e-4, 0.02, 1000)[:t]
     kept = np.prod(1 - beta)

@@ -1,4 +1,4 @@
-"""Lesson 11's explorers: what their sentences and pictures say, against joint Gaussians, numpy and the data."""
+"""Lesson 11's explorers: what their sentences and images say, against joint Gaussians, numpy and the data."""
 
 import math
 import re

@@ -249,11 +249,11 @@ def lessons_with_explorers() -> list[Path]:
 
 def wait_until_drawn(figure: Locator) -> None:
     """Return once the explorer shows its sheet of frames and waits for nothing."""
-    figure.locator(".explorer-picture[aria-busy=false] [data-ready]").wait_for(timeout=60 * SECOND)
+    figure.locator(".explorer-image[aria-busy=false] [data-ready]").wait_for(timeout=60 * SECOND)
 
 
 def change_after(figure: Locator, act: Callable[[], None]) -> bool:
-    """Do `act` and tell whether picture and alt text of the explorer both become others within a minute."""
+    """Do `act` and tell whether image and alt text of the explorer both become others within a minute."""
     before = shown(figure)
     act()
     deadline = time.monotonic() + 60
@@ -265,18 +265,18 @@ def change_after(figure: Locator, act: Callable[[], None]) -> bool:
 
 
 def shown(figure: Locator) -> tuple[bytes, str]:
-    """Return the pixels and the alt text of an explorer's picture, taken while it waits for nothing."""
-    picture = figure.locator(".explorer-picture")
+    """Return the pixels and the alt text of an explorer's image, taken while it waits for nothing."""
+    image = figure.locator(".explorer-image")
     while True:
         wait_until_drawn(figure)
-        pixels, text = picture.screenshot(animations="disabled"), alt_text(figure)
-        if picture.get_attribute("aria-busy") == "false":
+        pixels, text = image.screenshot(animations="disabled"), alt_text(figure)
+        if image.get_attribute("aria-busy") == "false":
             return pixels, text
 
 
 def alt_text(figure: Locator) -> str:
     """Return the alt text of the frame shown; the background below it has none."""
-    return figure.locator(".explorer-picture img").last.get_attribute("alt")
+    return figure.locator(".explorer-image img").last.get_attribute("alt")
 
 
 def controls(figure: Locator) -> list[Locator]:
@@ -286,11 +286,11 @@ def controls(figure: Locator) -> list[Locator]:
     return [enabled.nth(k) for k in range(enabled.count())]
 
 
-def move(control: Locator, picture: Path) -> None:
+def move(control: Locator, image: Path) -> None:
     """Use one control as a reader would: a key on a slider or list, a file for a file control."""
     form = control.evaluate("node => node.tagName === 'SELECT' ? 'select' : node.type")
     if form == "file":
-        control.set_input_files(picture)
+        control.set_input_files(image)
         return
     at_end = "node => node.tagName === 'SELECT' ? node.selectedIndex === node.length - 1 : node.value === node.max"
     back, on = ("ArrowUp", "ArrowDown") if form == "select" else ("ArrowLeft", "ArrowRight")
@@ -299,7 +299,7 @@ def move(control: Locator, picture: Path) -> None:
 
 
 def move_all(figure: Locator, files: Path | None) -> int:
-    """Move every control that can be used; return how many; AssertionError where the picture stays."""
+    """Move every control that can be used; return how many; AssertionError where the image stays."""
     wait_until_drawn(figure)
     usable = controls(figure)
     for control in usable:

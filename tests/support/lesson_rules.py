@@ -261,9 +261,9 @@ def row_problems(notebook: NotebookNode, rows: tuple[str, ...]) -> list[str]:
 
 
 def link_problems(notebook: NotebookNode, folder: Path) -> list[str]:
-    """Links lead somewhere: anchors to headings, paths to files; pictures never come from a network."""
+    """Links lead somewhere: anchors to headings, paths to files; images never come from a network."""
     text = re.sub(r"\$[^$]*\$", " ", DISPLAY.sub(" ", markdown(notebook)))
-    found = [f"remote picture {address}" for address in REMOTE_PICTURE.findall(text)]
+    found = [f"remote image {address}" for address in REMOTE_PICTURE.findall(text)]
     for target in LINK.findall(text):
         if re.match(r"https?:|mailto:|data:|attachment:", target):
             continue

@@ -57,7 +57,7 @@ def record(
 def rates_in_words(schedule: Schedule, t: int) -> str:
     """Say how much signal and noise x_t holds."""
     kept = float(schedule.alpha_bar[t])
-    return f"At t = {t} the state is {kept**0.5:.3f} times a picture plus {(1 - kept) ** 0.5:.3f} times noise"
+    return f"At t = {t} the state is {kept**0.5:.3f} times an image plus {(1 - kept) ** 0.5:.3f} times noise"
 
 
 def exact_film() -> Film:

@@ -40,7 +40,7 @@ def noising(seed: int = 0) -> Explorer:
         x0 = images[digit] if own is None else decode_image(own, SIDE)  # (1, H, W)
         x_t, table = _along(schedules[schedule], x0, t, seed), schedules[schedule].alpha_bar
         figure = figures.noising(x_t.numpy(), t, table.sqrt().numpy(), (1 - table).sqrt().numpy())
-        what = f"a handwritten {digit}" if own is None else "your picture"
+        what = f"a handwritten {digit}" if own is None else "your image"
         return figure, (
             f"{what.capitalize()} at t = {t} on the {schedule} schedule: signal rate {table[t].sqrt():.3g}, "
             f"noise rate {(1 - table[t]).sqrt():.3g}, pixels of mean {x_t.mean():.3g} and deviation {x_t.std():.3g}."
@@ -50,7 +50,7 @@ def noising(seed: int = 0) -> Explorer:
         Control("t", "time t", range(0, 1001, 50), 200, "t = {}"),
         Control("digit", "digit", (0, 1, 2)),
         Control("schedule", "schedule", tuple(schedules)),
-        Control("own", "your own picture", kind="image"),
+        Control("own", "your own image", kind="image"),
     ]
     return Explorer(show, controls)
 

@@ -29,7 +29,7 @@ def convention() -> Explorer:
         if c.state != "x_t":
             numbers[f"{c.state} / x_t"] = float(scales[paper][t])
         return figures.convention(paper, c.paper, c.meaning, t, numbers, float(snr[t])), (
-            f"{paper} at t = {t}: {words}; its picture is {scales[paper][t]:.4g} times DDPM's, "
+            f"{paper} at t = {t}: {words}; its image is {scales[paper][t]:.4g} times DDPM's, "
             f"and the signal-to-noise ratio is {snr[t]:.4g}, as in every paper."
         )
 

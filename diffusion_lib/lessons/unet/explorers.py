@@ -47,20 +47,20 @@ def shape() -> Explorer:
 
     def show(side, stages, channels):
         parts = traced(side, STAGES[stages], channels)
-        title = f"A {channels} x {side} x {side} picture in, the same out; numbers over the bars: channels"
+        title = f"A {channels} x {side} x {side} image in, the same out; numbers over the bars: channels"
         bottom = next(part for part in parts if part.name == "middle.0").gives
         reads = [part.reads[0] for part in parts if part.name.startswith("up.") and "blocks" in part.name]
         return figures.u_shape(*_channels(parts, side, len(STAGES[stages])), title), (
-            f"A {channels} x {side} x {side} picture is {' x '.join(map(str, bottom))} in the middle and comes out "
+            f"A {channels} x {side} x {side} image is {' x '.join(map(str, bottom))} in the middle and comes out "
             f"as {' x '.join(map(str, parts[-1].gives))}; the blocks on the way up read {', '.join(map(str, reads))} "
             f"channels; {sum(p.parameters for p in parts):,} parameters and {sum(p.multiply_adds for p in parts):,} "
-            "multiply-adds a picture."
+            "multiply-adds an image."
         )
 
     controls = [
-        Control("side", "side of the picture", (8, 16, 24, 32), 32, "{} pixels"),
+        Control("side", "side of the image", (8, 16, 24, 32), 32, "{} pixels"),
         Control("stages", "stages", tuple(STAGES), "1, 2, 2", "width times {}"),
-        Control("channels", "channels of the picture", (1, 3), 1),
+        Control("channels", "channels of the image", (1, 3), 1),
     ]
     return Explorer(show, controls)
 
