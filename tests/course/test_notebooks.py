@@ -73,6 +73,7 @@ def test_header_and_closing(path):
 def test_every_equation_is_numbered_and_every_claim_verified(path, record_count):
     notebook = rules.read(path)
     assert rules.equation_problems(notebook, lesson_of(path).number) + rules.verification_problems(notebook) == []
+    assert rules.citation_problems(notebook) == []
     record_count("equations verified", len(rules.claims(notebook)))
 
 

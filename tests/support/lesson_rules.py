@@ -126,6 +126,21 @@ def equation_problems(notebook: NotebookNode, number: str) -> list[str]:
     return found + [f"tag {tag} is used twice" for tag in sorted({t for t in numbers if numbers.count(t) > 1})]
 
 
+def citation_problems(notebook: NotebookNode) -> list[str]:
+    """An equation is cited in brackets, as in (9.4), so that it does not look like a section."""
+    text = re.sub(
+        r"\$[^$]*\$|`[^`]*`|\]\([^)]*\)|^#+ .*$", " ", DISPLAY.sub(" ", markdown(notebook)), flags=re.MULTILINE
+    )
+    tags = {tag.removesuffix(" def") for tag in TAG.findall(markdown(notebook))}
+    text = re.sub(
+        r"\([^()]*\)|\b[Ss]ections?\b[ \d.,]*(?:(?:and|to) [\d.]+)?", " ", text
+    )  # in brackets, or a section's number
+    bare = re.findall(r"(?<![\w.])(\d+\.\d+[a-z]?)(?![\w%]|\.\d)", text)
+    return [
+        f"equation {tag} is cited without brackets" for tag in bare if tag in tags and float(tag.rstrip("abc")) >= 1
+    ]
+
+
 def verification_problems(notebook: NotebookNode) -> list[str]:
     """Every claim is verified in its lesson, every verify has its claim, and the stored output shows that it passed."""
     cells = [(cell, verified(cell)) for cell in code_cells(notebook)]
