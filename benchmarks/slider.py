@@ -16,14 +16,15 @@ import nbformat
 from nbformat.v4 import new_code_cell, new_notebook
 
 ROOT = Path(__file__).resolve().parents[1]
-sys.path.insert(0, str(ROOT / "tests"))
+sys.path[:0] = [str(ROOT / "tests" / "support"), str(ROOT / "tools")]
 
-import explorers_in_browser as browsing  # noqa: E402
-from conftest import find_chromium  # noqa: E402  (puts tools/ on the path)
+import binaries  # noqa: E402
+import browsing  # noqa: E402
+from canonical import METADATA  # noqa: E402
 
-from notebooks import METADATA  # noqa: E402
+CELL = """from diffusion_lib.teaching.registry import explorers
 
-CELL = "from diffusion_lib.lessons.forward_process import explorers\n\nexplorers.noising()"
+next(factory for factory in explorers() if factory.__name__ == "noising")()"""
 WATCH = """figure => { window.drawn = []; window.presented = [];
     const image = () => figure.querySelector('.explorer-image img:last-child').style.transform;
     figure.addEventListener('keydown', event => {
@@ -64,7 +65,7 @@ def measure(chromium: str, presses: int) -> dict[str, list[float]]:
 
 def main() -> None:
     """The command line."""
-    times = measure(find_chromium() or sys.exit("no Chromium found"), int([*sys.argv, "40"][1]))
+    times = measure(binaries.chromium() or sys.exit("no Chromium found"), int([*sys.argv, "40"][1]))
     for clock, values in times.items():
         if values:
             middle, worst = statistics.median(values), sorted(values)[int(0.9 * (len(values) - 1))]

@@ -75,10 +75,10 @@ def require_time(name: str, t: int | Tensor, low: int, high: int, batch: int | N
     times = torch.as_tensor(t).cpu()
     if times.dtype not in INTEGER_DTYPES:
         raise TypeError(f"{name}: expected integers, got a tensor of {times.dtype}")
-    if times.ndim > 1 or (times.ndim == 1 and batch is not None and len(times) != batch):
+    if times.ndim > 1 or (times.ndim == 1 and batch is not None and times.shape[0] != batch):
         expected = "(B,)" if batch is None else f"({batch},)"
         raise ValueError(f"{name}: expected one time or shape {expected}, got shape {tuple(times.shape)}")
-    if times.numel() and (int(times.min()) < low or int(times.max()) > high):
+    if _has_values() and times.numel() and (int(times.min()) < low or int(times.max()) > high):
         raise ValueError(f"{name}: expected times in {low}..{high}, got {int(times.min())}..{int(times.max())}")
     return times.to(torch.int64)
 
@@ -149,7 +149,7 @@ def require_labels(labels: object, classes: int, batch: int) -> None:
         raise TypeError(f"labels: expected int32 or int64, got {tensor.dtype}")
     if tuple(tensor.shape) != (batch,):
         raise ValueError(f"labels: expected shape ({batch},), got {tuple(tensor.shape)}")
-    if batch and not 0 <= int(tensor.min()) <= int(tensor.max()) <= classes:
+    if _has_values() and batch and not 0 <= int(tensor.min()) <= int(tensor.max()) <= classes:
         raise ValueError(
             f"labels: expected 0..{classes} ({classes}: no label), got {int(tensor.min())}..{int(tensor.max())}"
         )
@@ -173,3 +173,8 @@ def require_choice(name: str, value: object, choices: Sequence[str]) -> str:
     if value not in choices:
         raise ValueError(f"{name}: expected one of {', '.join(choices)}, got {value!r}")
     return str(value)
+
+
+def _has_values() -> bool:
+    """False while a network is traced for export: its tensors have shapes and dtypes, but no values to look at."""
+    return not torch.compiler.is_compiling()

@@ -16,8 +16,8 @@ from diffusion_lib.arguments import (
     require_time,
 )
 from diffusion_lib.gaussians import kl_normal, normal_log_prob
-from diffusion_lib.noise import noise_like
-from diffusion_lib.process import Denoiser, posterior_coefficients, q_sample
+from diffusion_lib.noise import draw_like
+from diffusion_lib.process import Denoiser, posterior_coefficients, q_sample, require_schedule
 from diffusion_lib.schedules import Schedule
 
 
@@ -60,6 +60,7 @@ def denoising_term(
     """
     times = require_time("t", t, 2, schedule.T, len(require_data("x0", x0))).expand(len(x0))
     require_choice("variance", variance, ("posterior", "beta"))
+    require_schedule("denoise", denoise, schedule)
     _, c_0, posterior = posterior_coefficients(schedule.alpha_bar[times - 1], schedule.alpha_bar[times])  # (B,) each
     reverse = posterior if variance == "posterior" else schedule.beta[times]
     guess = _guess(schedule, denoise, x0, times, eps)
@@ -83,6 +84,7 @@ def decoder_term(
     Args: x0, eps (B, *D) alike; levels, of grey, or None for a density. Returns: (B,) float64 on the CPU. Raises:
     TypeError, ValueError.
     """
+    require_schedule("denoise", denoise, schedule)
     guess = _guess(schedule, denoise, x0, torch.ones(len(require_data("x0", x0)), dtype=torch.int64), eps)
     width = default_decoder_variance(schedule) if variance is None else variance
     return -_rows(decoder_log_prob(x0, guess, width, levels)).sum(1)
@@ -136,9 +138,9 @@ def variational_bound(
     """
     require_data("x0", x0)
     require_generator(generator)
-    terms = [decoder_term(schedule, denoise, x0, noise_like(x0, generator), levels, decoder_variance)]
+    terms = [decoder_term(schedule, denoise, x0, draw_like(x0, generator), levels, decoder_variance)]
     terms += [
-        denoising_term(schedule, denoise, x0, t, noise_like(x0, generator), variance) for t in range(2, schedule.T + 1)
+        denoising_term(schedule, denoise, x0, t, draw_like(x0, generator), variance) for t in range(2, schedule.T + 1)
     ]
     return torch.stack([*terms, prior_term(schedule, x0)], 1)  # (B, T+1)
 

@@ -6,14 +6,15 @@ import torch
 from torch import Tensor
 
 from diffusion_lib.arguments import (
+    require_alike,
     require_between,
     require_count,
     require_data,
     require_positive,
     require_time,
 )
-from diffusion_lib.process import EPS, Parameterization, q_sample
-from diffusion_lib.schedules import Schedule
+from diffusion_lib.process import EPS, Parameterization
+from diffusion_lib.schedules import Schedule, rates_of
 
 # How much the squared error of x_0 counts at each time: (schedule, t (B,)) -> (B,)
 Weighting = Callable[[Schedule, Tensor], Tensor]
@@ -37,11 +38,15 @@ def denoising_loss(
     Raises: TypeError, ValueError.
     """
     times = require_time("t", t, 1, schedule.T, len(require_data("x0", x0))).expand(len(x0))
-    x_t = q_sample(schedule, x0, times, eps)
+    require_alike("eps", eps, "x0", x0)
+    a, b = rates_of(schedule.alpha_bar[times], x0)
+    x_t = a * x0 + b * eps
     output = model(x_t, times.to(x0.device))
+    if output.shape != x0.shape:
+        raise ValueError(f"output of the model: expected the shape of x0, {tuple(x0.shape)}, got {tuple(output.shape)}")
     if weighting is None:
-        return mean_square(output - parameterization.target(schedule, x0, eps, times))
-    error = mean_square(parameterization.solve(schedule, x_t, output, times).x0 - x0)
+        return mean_square(output - parameterization.target_from(a, b, x0, eps))
+    error = mean_square(parameterization.solve_from(a, b, x_t, output).x0 - x0)
     return weighting(schedule, times).to(error) * error
 
 

@@ -22,7 +22,7 @@ from kernels import ROOT, run
 from nbformat import NotebookNode
 
 MEGABYTE = 1_000_000  # bytes: no notebook is larger
-SLOW = 0.5  # seconds: slower cells are named when a notebook is stored
+SLOW = 0.1  # seconds: slower cells are named when a notebook is stored
 
 
 def cleared(path: Path) -> NotebookNode:

@@ -80,7 +80,8 @@ def lesson_of(case: ET.Element, lessons: list[course.Lesson]) -> str | None:
     where, name = case.get("classname", ""), case.get("name", "")
     for lesson in lessons:
         stem = f"{lesson.number}_{lesson.stem}"
-        if stem in where or f"[{stem}" in name or where.endswith(f".test_lesson_{lesson.stem}"):
+        named = f"[{stem}" in name or f"[{lesson.stem}." in name
+        if stem in where or named or where.endswith(f".test_lesson_{lesson.stem}"):
             return lesson.number
     return None
 
@@ -93,7 +94,7 @@ def shares(cases: dict[str, list[ET.Element]], lessons: list[course.Lesson]) -> 
         spent = {stage: seconds(found) for stage, found in own.items()}
         most = EXCEPTIONS.get(lesson.number, sum(LIMITS.values()))
         over = "  OVER" if sum(spent.values()) > most else ""
-        parts = ", ".join(f"{value:.0f}" for value in spent.values())
+        parts = ", ".join(f"{value:.0f}" + " over" * (value > LIMITS[stage]) for stage, value in spent.items())
         lines.append(f"  {lesson.number}: {sum(spent.values()):.0f} ({parts}) of {most}{over}")
     return lines
 
@@ -125,9 +126,9 @@ def main(arguments: list[str]) -> int:
     codes = {name: code for name, (code, _) in results.items()}
     cases = {name: found for name, (_, found) in results.items()}
     print(f"\n{time.monotonic() - start:.0f} s")
-    if stages is STAGES:
-        print("\n".join(shares(cases, course.written())))
-    print("\n".join(summary(cases, codes)), flush=True)
+    *lines, last = summary(cases, codes)
+    lines += shares(cases, course.written()) if stages is STAGES else []
+    print("\n".join([*lines, last]), flush=True)
     return 1 if any(codes.values()) else 0
 
 

@@ -4,6 +4,8 @@ import browsing
 import course
 import pytest
 from canonical import canonical, text_of
+from cells import is_folded
+from lesson_rules import code_cells, read
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
 
 pytestmark = pytest.mark.browser
@@ -11,12 +13,19 @@ LESSONS = [course.NOTEBOOKS / lesson.notebook for lesson in course.written()]
 each_lesson = pytest.mark.parametrize("lesson", LESSONS, ids=lambda path: path.stem)
 
 
+@pytest.fixture(scope="module")
+def trusted(lab):
+    """Every lesson, placed and signed at once: its name in the server's folder."""
+    names = {lesson: browsing.place(lab, lesson) for lesson in LESSONS}
+    browsing.trust(lab, *names.values())
+    return names
+
+
 @each_lesson
-def test_a_stored_lesson_is_whole_before_anything_is_run(page, lab, lesson, record_count):
-    name = browsing.place(lab, lesson)
-    browsing.trust(lab, name)
-    browsing.open_notebook(page, lab, name)
+def test_a_stored_lesson_is_whole_before_anything_is_run(page, lab, trusted, lesson, record_count):
+    browsing.open_notebook(page, lab, trusted[lesson])
     assert browsing.wide_cells(page) == []
+    assert browsing.folded_cells(page) == [cell.id for cell in code_cells(read(lesson)) if is_folded(cell)]
     count, wrong = browsing.formulas(page, browsing.NARROW)
     assert wrong == []
     record_count("formulas typeset in JupyterLab", count)

@@ -218,6 +218,14 @@ def folded(*sources: str, fold: tuple[int, ...]):
     return new_notebook(cells=made)
 
 
+def test_an_explorers_source_stands_below_it():
+    shown, below = "explorers.noising()", "source(explorers.noising)"
+    assert rules.source_problems(folded(shown, below, "explorers.noising(3)", fold=(1,))) == []
+    for broken in (folded(shown, fold=()), folded(shown, below, fold=()), folded(shown, "1", below, fold=(2,))):
+        expected = "below cell c0: expected a folded cell source(explorers.noising)"
+        assert rules.source_problems(broken) == [expected]
+
+
 @pytest.mark.parametrize(
     ("sources", "fold", "problem"),
     [

@@ -61,6 +61,7 @@ def test_cells_are_short_and_explained(path):
     notebook = rules.read(path)
     assert rules.size_problems(notebook) + rules.prose_problems(notebook) + rules.box_problems(notebook) == []
     assert rules.magic_problems(notebook) + rules.folding_problems(notebook) == []
+    assert rules.source_problems(notebook) == []
 
 
 @every_lesson

@@ -66,7 +66,7 @@ def test_each_lessons_share_is_shown_and_marked_where_it_is_over():
         stage = {"notebooks": "nbval", "browser": "browser"}.get(case.get("classname").split(".")[-2], "tests")
         found["nbval" if case.get("classname").startswith("notebooks") else stage].append(case)
     assert suite.shares(found, [nine, thirteen])[1:] == [
-        "  09: 120 (40, 30, 50) of 100  OVER",
+        "  09: 120 (40, 30 over, 50 over) of 100  OVER",
         "  13: 8 (0, 0, 8) of 150",
     ]
 

@@ -99,9 +99,9 @@ def place(lab: Lab, notebook: Path) -> str:
     return notebook.name
 
 
-def trust(lab: Lab, name: str) -> None:
-    """Do what `make lab` does before it starts: sign the notebook, so that its stored outputs may run scripts."""
-    command = [sys.executable, "-m", "nbformat.sign", str(lab.root / name)]
+def trust(lab: Lab, *names: str) -> None:
+    """Do what `make lab` does before it starts: sign notebooks, so that their stored outputs may run scripts."""
+    command = [sys.executable, "-m", "nbformat.sign", *(str(lab.root / name) for name in names)]
     subprocess.run(command, env=lab.env, check=True, capture_output=True)
 
 
@@ -215,6 +215,12 @@ def wide_cells(page: Page) -> list[str]:
             }
             return wide; }"""
     )
+
+
+def folded_cells(page: Page) -> list[str]:
+    """Return the ids of the code cells of the open notebook whose input is folded."""
+    return page.evaluate("""() => window.jupyterapp.shell.currentWidget.content.widgets
+        .filter(cell => cell.model.type === 'code' && cell.inputHidden).map(cell => cell.model.id)""")
 
 
 def screens(page: Page, scroller: str, stem: Path) -> list[Path]:

@@ -201,6 +201,19 @@ def folding_problems(notebook: NotebookNode) -> list[str]:
     return found
 
 
+def source_problems(notebook: NotebookNode) -> list[str]:
+    """Below the first cell that shows an explorer stands a folded cell with its source."""
+    cells, found, seen = code_cells(notebook), [], set()
+    for cell, after in zip(cells, [*cells[1:], None], strict=True):
+        shown = re.search(r"^explorers\.(\w+)\(", cell.source, re.MULTILINE)
+        if not shown or shown[1] in seen:
+            continue
+        seen.add(shown[1])
+        if after is None or after.source != f"source(explorers.{shown[1]})" or not is_folded(after):
+            found.append(f"below cell {cell.id}: expected a folded cell source(explorers.{shown[1]})")
+    return found
+
+
 def speaks_of(read: str, names: set[str]) -> bool:
     """Return whether a Read speaks of the code above it: it quotes one of its names, or says "the code", "the cell"."""
     quoted = {word for code in re.findall(r"`([^`]+)`", read) for word in re.findall(r"\w+", code)}

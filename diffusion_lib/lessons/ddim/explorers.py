@@ -11,6 +11,7 @@ from diffusion_lib.densities import Mixture
 from diffusion_lib.gaussians import normal_log_prob
 from diffusion_lib.lessons.ddim import figures
 from diffusion_lib.metrics import sliced_wasserstein, wasserstein
+from diffusion_lib.noise import seeded
 from diffusion_lib.process import posterior_coefficients
 from diffusion_lib.samplers import ddim, ddpm, final
 from diffusion_lib.schedules import linear, uniform_steps
@@ -109,7 +110,7 @@ def steps(samples: int = 10000) -> Explorer:
 
 def _by_steps(samples: int) -> tuple[Tensor, Tensor, dict[tuple[str, int], Tensor]]:
     """Two draws of the bimodal line (N, 1), and what each sampler makes of one x_T by each number of `STEPS`."""
-    schedule, generator = linear(), torch.Generator().manual_seed(14)
+    schedule, generator = linear(), seeded(14)
     denoise = ExactDenoiser(schedule, bimodal())
     data, again = bimodal().sample(samples, generator), bimodal().sample(samples, generator)
     x_T = torch.randn(samples, 1, generator=generator, dtype=torch.float64)
@@ -129,7 +130,7 @@ LIMIT = 2.8  # half the width of what is shown
 @explorer
 def sampler(samples: int = 1000) -> Explorer:
     """Particles on their way from noise to eight Gaussians from one x_T, by number of steps and eta."""
-    density, generator = eight_gaussians(), torch.Generator().manual_seed(14)
+    density, generator = eight_gaussians(), seeded(14)
     data = density.sample(samples, generator)
     x_T = torch.randn(samples, 2, generator=generator, dtype=torch.float64)
     region = _likely(density)
@@ -137,7 +138,7 @@ def sampler(samples: int = 1000) -> Explorer:
 
     def show(steps, eta):
         path = runs[steps, eta]
-        far = float(sliced_wasserstein(path[-1], data, 50, torch.Generator().manual_seed(0)))
+        far = float(sliced_wasserstein(path[-1], data, 50, seeded(0)))
         titles = f"{PARTICLES} paths, $\\eta$ = {eta}", f"200 ends, {steps} steps"
         return (
             figures.particle_paths(region, LIMIT, path[:, :PARTICLES].numpy(), path[-1, :200].numpy(), titles),
@@ -154,7 +155,7 @@ def sampler(samples: int = 1000) -> Explorer:
 def _run(density: Mixture, x_T: Tensor, n: int, eta: float) -> Tensor:
     """The states of DDIM from x_T (B, 2) on, all with one stream of noise, (n+1, B, 2)."""
     schedule = linear()
-    noise = torch.Generator().manual_seed(1)
+    noise = seeded(1)
     trajectory = ddim(
         ExactDenoiser(schedule, density), schedule, x_T, uniform_steps(schedule, n), eta=eta, generator=noise
     )

@@ -11,6 +11,7 @@ from diffusion_lib.data import digits
 from diffusion_lib.denoisers import ExactDenoiser
 from diffusion_lib.densities import Points
 from diffusion_lib.lessons.ddpm import figures
+from diffusion_lib.noise import seeded
 from diffusion_lib.samplers import Step, ddpm
 from diffusion_lib.schedules import Schedule, linear
 from diffusion_lib.teaching.explorer import Control, Explorer, explorer
@@ -63,7 +64,7 @@ def rates_in_words(schedule: Schedule, t: int) -> str:
 def exact_film() -> Film:
     """Return the film of four digits sampled by the exact denoiser of the 8x8 training digits, in double precision."""
     schedule, data = linear(), digits()
-    generator = torch.Generator().manual_seed(13)
+    generator = seeded(13)
     x = torch.randn(4, 1, 8, 8, generator=generator, dtype=torch.float64)
     steps = ddpm(ExactDenoiser(schedule, Points(data.train)), schedule, x, range(1000, -1, -1), generator=generator)
     film = record(schedule, x, steps)

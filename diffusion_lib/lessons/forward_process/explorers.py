@@ -16,6 +16,7 @@ from diffusion_lib.gaussians import kl_normal, normal_log_prob
 from diffusion_lib.images import decode_image
 from diffusion_lib.lessons.forward_process import figures
 from diffusion_lib.metrics import wasserstein
+from diffusion_lib.noise import seeded
 from diffusion_lib.process import posterior_coefficients, q_sample, q_step
 from diffusion_lib.schedules import Schedule, constant, cosine, linear, su
 from diffusion_lib.teaching.explorer import Control, Explorer, explorer
@@ -57,7 +58,7 @@ def noising(seed: int = 0) -> Explorer:
 
 def _along(schedule: Schedule, x0: Tensor, t: int, seed: int) -> Tensor:
     """Return x_t (H, W) of the image x0 (1, H, W); the same noise at every t, and no noise yet at t = 0."""
-    eps = torch.randn(x0.shape, generator=torch.Generator().manual_seed(seed), dtype=x0.dtype)
+    eps = torch.randn(x0.shape, generator=seeded(seed), dtype=x0.dtype)
     return q_sample(schedule, x0[None], t, eps[None])[0, 0]
 
 
@@ -92,9 +93,9 @@ def walk(schedule: Schedule, x: Tensor, generator: torch.Generator) -> Iterator[
 def markov_step() -> Explorer:
     """4,000 points after T steps of variance beta, with the exact density of x_T and the standard normal (row J1)."""
     x, data = torch.linspace(-3.5, 3.5, 281, dtype=torch.float64), bimodal()
-    start = data.sample(4000, torch.Generator().manual_seed(0))
+    start = data.sample(4000, seeded(0))
     schedules = {beta: constant(max(STEPS), beta) for beta in BETAS}
-    walks = {beta: list(walk(schedules[beta], start, torch.Generator().manual_seed(1))) for beta in BETAS}
+    walks = {beta: list(walk(schedules[beta], start, seeded(1))) for beta in BETAS}
     normal = normal_log_prob(x, 0.0, 1.0).exp()
 
     def show(steps, beta):
@@ -116,7 +117,7 @@ def markov_step() -> Explorer:
 def gaussian_sum() -> Explorer:
     """The densities of X and Y, 20,000 simulated sums and the Gaussian that the rule predicts (row E10)."""
     x, (m_x, m_y) = torch.linspace(-5, 6.5, 231, dtype=torch.float64), (-1.0, 2.0)
-    first, second = torch.randn(2, 20_000, generator=torch.Generator().manual_seed(3), dtype=torch.float64)
+    first, second = torch.randn(2, 20_000, generator=seeded(3), dtype=torch.float64)
 
     def show(sigma_x, sigma_y):
         total = m_x + sigma_x * first + m_y + sigma_y * second
@@ -140,7 +141,7 @@ def histogram() -> Explorer:
     x = torch.linspace(-4, 4, 321, dtype=torch.float64)
     densities = {"two peaks": bimodal(), "one narrow peak": one_peak(-1.5, 0.4), "one wide peak": one_peak(0.0, 2.0)}
     schedules = {"linear": linear(), "cosine": cosine()}
-    generator = torch.Generator().manual_seed(9)
+    generator = seeded(9)
     starts = {name: density.sample(4000, generator) for name, density in densities.items()}
     eps = torch.randn(4000, 1, generator=generator, dtype=torch.float64)
     normal = normal_log_prob(x, 0.0, 1.0).exp()
@@ -235,7 +236,7 @@ def sample_back(data: Mixture, truth: Tensor, T: int, slope: float, n: int = 200
 def terminal() -> Explorer:
     """-log alpha_bar_T with its bounds, and 2,000 points sampled from pure noise: sliders T and slope."""
     x, data = torch.linspace(-2.5, 2.5, 251, dtype=torch.float64), mostly_paper()
-    truth = data.sample(50_000, torch.Generator().manual_seed(5))
+    truth = data.sample(50_000, seeded(5))
     returns = {(T, slope): sample_back(data, truth, T, slope) for T, slope in product(TERMINAL_STEPS, SLOPES)}
     density = data.log_density(x[:, None]).exp()
     lost = {slope: torch.stack([-su(int(n), slope).alpha_bar[-1].log() for n in MANY]) for slope in SLOPES}

@@ -8,6 +8,7 @@ from diffusion_lib.denoisers import ExactDenoiser
 from diffusion_lib.densities import Points
 from diffusion_lib.gaussians import normal_log_prob
 from diffusion_lib.lessons.reverse_process import figures
+from diffusion_lib.noise import seeded
 from diffusion_lib.process import posterior_coefficients, q_posterior, q_sample
 from diffusion_lib.schedules import Schedule, from_beta, linear
 from diffusion_lib.teaching.explorer import Control, Explorer, explorer
@@ -85,7 +86,7 @@ def posterior_path() -> Explorer:
 def _walk(schedule: Schedule, x_T: float, x_0: float) -> tuple[Tensor, Tensor, Tensor]:
     """Return states x_t, posterior means and standard deviations, t = 1..T (index 0 unused), of one walk drawn back."""
     c_t, c_0, variance = posterior_coefficients(schedule.alpha_bar[:-1], schedule.alpha_bar[1:])
-    noise = torch.randn(schedule.T + 1, generator=torch.Generator().manual_seed(10), dtype=torch.float64)
+    noise = torch.randn(schedule.T + 1, generator=seeded(10), dtype=torch.float64)
     states, means = torch.zeros(2, schedule.T + 1, dtype=torch.float64)
     states[-1] = x_T
     for t in range(schedule.T, 0, -1):
@@ -126,7 +127,7 @@ def one_shot() -> Explorer:
     denoise = ExactDenoiser(schedule, Points(data.train))
     gain = (1 / schedule.snr[1:]).sqrt().numpy()
     places = {label: int((data.train_labels == label).nonzero()[0]) for label in (0, 3, 8)}
-    eps = torch.randn(1, 1, 8, 8, generator=torch.Generator().manual_seed(10), dtype=torch.float64)
+    eps = torch.randn(1, 1, 8, 8, generator=seeded(10), dtype=torch.float64)
 
     def show(t, digit):
         x0 = data.train[places[digit]][None]  # (1, 1, 8, 8)

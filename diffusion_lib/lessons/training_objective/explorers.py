@@ -10,6 +10,7 @@ from diffusion_lib.bound import bound_weighting, decoder_term, denoising_term, p
 from diffusion_lib.data import digits
 from diffusion_lib.gaussians import normal_log_prob
 from diffusion_lib.lessons.training_objective import figures
+from diffusion_lib.noise import seeded
 from diffusion_lib.process import X0, V, posterior_coefficients, q_sample
 from diffusion_lib.schedules import Schedule, cosine, from_beta, linear, scaled_linear
 from diffusion_lib.teaching.explorer import Control, Explorer, explorer
@@ -71,7 +72,7 @@ def rotation() -> Explorer:
     """x_t and v as one plane turned by the angle whose cosine is the signal rate; a digit's x_t and v."""
     schedules = {"linear": linear(), "cosine": cosine()}
     x0 = digits().train[:1]  # (1, 1, 8, 8)
-    eps = torch.randn(x0.shape, generator=torch.Generator().manual_seed(11), dtype=torch.float64)
+    eps = torch.randn(x0.shape, generator=seeded(11), dtype=torch.float64)
 
     def show(t, schedule):
         table = schedules[schedule]
