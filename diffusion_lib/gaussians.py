@@ -5,9 +5,7 @@ import math
 import torch
 from torch import Tensor
 
-from diffusion_lib.arguments import (
-    require_real,
-)
+from diffusion_lib.arguments import require_real
 
 
 def normal_log_prob(x: Tensor, mean: Tensor | float, variance: Tensor | float) -> Tensor:

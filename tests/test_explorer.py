@@ -1,7 +1,7 @@
 """The explorer class, its frames and its registry, and every explorer of the course swept over its controls.
 
 What baked controls say is compared by nbval, in the stored notebooks; what live ones say, here. After a deliberate
-change of that:  python tests/test_explorer.py  stores the fingerprints anew.
+change of that:  PYTHONPATH=tests/support:tools python tests/test_explorer.py  stores the fingerprints anew.
 """
 
 import base64

@@ -1,4 +1,4 @@
-"""Distances between samples, against scipy, against sorting by hand, and against laws whose distance is known."""
+"""Distances between samples, against scipy, sorting by hand, and distributions whose distance is known."""
 
 import math
 

@@ -188,14 +188,23 @@ def make(lesson: course.Lesson, root: Path = ROOT) -> Path:
         file.parent.mkdir(parents=True, exist_ok=True)
         file.write_text(text, encoding="utf-8")
     notebook = canonical(new_notebook(cells=cells(lesson)))
-    run(notebook, path.parent, settings={"PYTHONPATH": os.pathsep.join([str(root), str(OFFLINE)])})
+    try:
+        run(notebook, path.parent, settings={"PYTHONPATH": os.pathsep.join([str(root), str(OFFLINE)])})
+    except Exception:
+        for file in sources:
+            file.unlink()  # so that the command can be given again
+        raise
     path.write_text(text_of(canonical(nbformat.from_dict(notebook))), encoding="utf-8")
     return path
 
 
 def main(number: str, stem: str) -> int:
     """Make the skeleton of a lesson and write the tables anew; returns the exit code."""
-    lesson = course.find(number)
+    try:
+        lesson = course.find(number)
+    except ValueError as error:
+        print(error)
+        return 1
     if lesson.stem != stem:
         print(f"stem: expected {lesson.stem!r}, as course.toml has lesson {lesson.number}, got {stem!r}")
         return 1

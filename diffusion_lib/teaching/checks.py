@@ -34,11 +34,12 @@ def verify(
     """Check that both sides of equation `tag` agree, `right` found by an independent `route`, and print one fixed line.
 
     Every element must meet |left - right| <= tol * max(1, |right|), or |left - right| <= 4 standard_error where a side
-    is a Monte Carlo mean; tol is 1e-10 if neither is given. The check needs teeth: the same test of left * (1 + bite)
-    has to fail. Shapes: both sides alike, any shape, real numbers; standard_error a number or of that shape.
+    is a Monte Carlo mean; tol is 1e-10 if neither is given. The check has to be sensitive: the same test of
+    left * (1 + bite) must fail. Shapes: both sides alike, any shape, real numbers; standard_error a number or of that
+    shape.
 
     Raises AssertionError (tag and numbers) where the sides disagree; ValueError or TypeError for a check that proves
-    nothing: one object on both sides, unlike shapes, NaN or infinity, no numbers, no route, no teeth.
+    nothing: one object on both sides, unlike shapes, NaN or infinity, no numbers, no route, too loose a tolerance.
     """
     if not (isinstance(tag, str) and tag.strip() and isinstance(route, str) and route.strip()):
         raise ValueError(f"tag, route: expected an equation's tag and where right comes from, got {tag!r}, {route!r}")
@@ -54,7 +55,10 @@ def verify(
     if (error > allowed).any():
         raise AssertionError(_disagreement(tag, route, lhs, rhs, allowed))
     if not bite > 0 or (np.abs(lhs * (1 + bite) - rhs) <= allowed).all():
-        raise ValueError(f"({tag}) bite: expected a check that sees left * (1 + {bite:g}), but that would pass too")
+        raise ValueError(
+            f"({tag}) bite: this check is too loose: it would also accept a left side that is {bite:.0%} off; "
+            "tighten tol"
+        )
     print(f"ok  ({tag})  by {route}, {words}")
 
 

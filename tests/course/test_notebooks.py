@@ -9,10 +9,11 @@ import pytest
 import torch
 from canonical import problems
 
+from notebooks import MEGABYTE
+
 FOLDER = course.NOTEBOOKS
 WRITTEN = course.written()
 LESSONS = [FOLDER / lesson.notebook for lesson in WRITTEN]
-MEGABYTE = 1_000_000
 
 # Cells that nbval treats differently, each with its reason: {("09_forward_process.ipynb", "cell-id"): "why"}.
 EXEMPT: dict[tuple[str, str], str] = {}

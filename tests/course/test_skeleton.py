@@ -46,6 +46,12 @@ def test_a_new_lesson_passes_nbval(tree):
     assert "5 passed" in done.stdout  # its code cells
 
 
+def test_a_new_lesson_is_clean_for_the_linter(tree):
+    for check in (["check"], ["format", "--check"]):
+        done = python(tree, "-m", "ruff", *check, "notebooks", "diffusion_lib", "tests")
+        assert done.returncode == 0, done.stdout
+
+
 def test_the_tables_link_the_new_lesson(tree):
     assert "[Fast solvers](notebooks/15_fast_solvers.ipynb)" in (tree / "README.md").read_text()
     assert "[Fast solvers](15_fast_solvers.ipynb)" in (tree / "notebooks" / "00_start_here.ipynb").read_text()
@@ -54,5 +60,7 @@ def test_the_tables_link_the_new_lesson(tree):
 def test_another_name_and_a_lesson_that_is_there_are_refused(capsys):
     assert skeleton.main("15", "slow_solvers") == 1
     assert "stem: expected 'fast_solvers', as course.toml has lesson 15, got 'slow_solvers'" in capsys.readouterr().out
+    assert skeleton.main("21", "another") == 1
+    assert "lesson: expected a number or a stem of notebooks/course.toml, got '21'" in capsys.readouterr().out
     with pytest.raises(FileExistsError, match="expected a lesson that is not begun yet"):
         skeleton.make(course.find("09"))

@@ -74,7 +74,7 @@ def circle() -> Explorer:
         numbers = f"sigma = {sigma:.3f}, m = {m:.3f}, k = {k:.3f}"
         return (
             figures.circle(radius, turn, math.asin(ddpm_sigma / radius), line, title),
-            f"From t = 500 to s = {s} at {angle} degrees from DDIM: {numbers}; x_s given x_0 keeps its law.",
+            f"From t = 500 to s = {s} at {angle} degrees from DDIM: {numbers}; x_s given x_0 keeps its distribution.",
         )
 
     controls = [
@@ -139,7 +139,7 @@ def sampler(samples: int = 1000) -> Explorer:
     def show(steps, eta):
         path = runs[steps, eta]
         far = float(sliced_wasserstein(path[-1], data, 50, seeded(0)))
-        titles = f"{PARTICLES} paths, $\\eta$ = {eta}", f"200 ends, {steps} steps"
+        titles = f"{PARTICLES} paths, $\\eta$ = {eta}", f"200 samples, {steps} steps"
         return (
             figures.particle_paths(region, LIMIT, path[:, :PARTICLES].numpy(), path[-1, :200].numpy(), titles),
             f"After {steps} steps with eta = {eta} the sliced W1 from the samples to the data is {far:.2g}.",

@@ -44,7 +44,8 @@ def noising(seed: int = 0) -> Explorer:
         what = f"a handwritten {digit}" if own is None else "your image"
         return figure, (
             f"{what.capitalize()} at t = {t} on the {schedule} schedule: signal rate {table[t].sqrt():.3g}, "
-            f"noise rate {(1 - table[t]).sqrt():.3g}, pixels of mean {x_t.mean():.3g} and deviation {x_t.std():.3g}."
+            f"noise rate {(1 - table[t]).sqrt():.3g}, pixels of mean {x_t.mean():.3g} and standard deviation "
+            f"{x_t.std():.3g}."
         )
 
     controls = [
@@ -125,12 +126,12 @@ def gaussian_sum() -> Explorer:
         curves = [normal_log_prob(x, mean, variance).exp().numpy() for mean, variance in pairs]
         return figures.gaussian_sum(x.numpy(), *curves, total.numpy()), (
             f"Deviations {sigma_x} and {sigma_y}: 20,000 sums have the mean {float(total.mean()):.2f} and the "
-            f"deviation {float(total.std()):.2f}; the rule says {math.hypot(sigma_x, sigma_y):.2f}."
+            f"standard deviation {float(total.std()):.2f}; the rule says {math.hypot(sigma_x, sigma_y):.2f}."
         )
 
     controls = [
-        Control("sigma_x", "deviation of X", (0.3, 0.6, 1.2), 0.6),
-        Control("sigma_y", "deviation of Y", (0.4, 0.8, 1.6), 0.8),
+        Control("sigma_x", "standard deviation of X", (0.3, 0.6, 1.2), 0.6),
+        Control("sigma_y", "standard deviation of Y", (0.4, 0.8, 1.6), 0.8),
     ]
     return Explorer(show, controls)
 

@@ -169,7 +169,7 @@ def terminal_and_return(
     samples: tuple[np.ndarray, np.ndarray, np.ndarray],
     distance: float,
 ) -> Figure:
-    """Draw the bound (steps, lost, least, most), `here` (T, lost) marked; beside it samples and the data' density.
+    """Draw the bound (steps, lost, least, most), `here` (T, lost) marked; beside it samples and the data's density.
 
     Args: samples (x, density, draws); distance, the Wasserstein distance of the draws to the data.
     """

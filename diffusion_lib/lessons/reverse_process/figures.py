@@ -159,9 +159,11 @@ def chain_paths(
     left.plot(times, paths, color=POSTERIOR, linewidth=0.8, alpha=0.7)
     label(left, "time t (read from left: T down to 0)", "x", f"{paths.shape[1]} walks")
     left.set(xlim=(times[0], 0), ylim=(x[0], x[-1]), yticks=[-2, -1, 0, 1, 2])
-    right.hist(samples, bins=40, range=(x[0], x[-1]), density=True, orientation="horizontal", color=SKY, label="ends")
+    right.hist(
+        samples, bins=40, range=(x[0], x[-1]), density=True, orientation="horizontal", color=SKY, label="samples"
+    )
     right.plot(density, x, color=DATA, linewidth=2, label="data density")
-    label(right, "density", "", f"{len(samples):,} ends")
+    label(right, "density", "", f"{len(samples):,} samples")
     right.set(ylim=(x[0], x[-1]), yticks=[-2, -1, 0, 1, 2], xticks=[0, 0.5, 1])
     legend(right, "upper right")
     return figure
