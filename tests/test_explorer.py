@@ -231,6 +231,39 @@ def test_axes_stand_still_from_frame_to_frame():
     assert [spine(image) for image in frames.rasterise_alike(map(wide_label, (2, 0)), model)] == [place, place]
 
 
+def test_an_image_of_fixed_aspect_may_use_the_whole_of_its_axes_place():
+    def picture(wide):
+        figure = Figure(figsize=(2, 1), dpi=80, layout="constrained")
+        figure.subplots().imshow(np.zeros((10, 20 if wide else 10)))
+        return figure
+
+    def width(image):
+        return np.ptp(np.flatnonzero((image < 200).any((0, 2))))
+
+    model = picture(wide=False)
+    narrow = width(frames.rasterise(model))
+    shown = [width(image) for image in frames.rasterise_alike([picture(wide=True), picture(wide=False)], model)]
+    assert shown[0] > 1.3 * narrow and shown[1] == narrow
+
+
+def test_the_background_is_each_pixels_usual_colour():
+    usual = np.random.default_rng(0).integers(0, 256, (4, 5, 3), np.uint8)
+    others = np.random.default_rng(1).integers(0, 256, (2, 4, 5, 3), np.uint8)
+    np.testing.assert_array_equal(frames.background([others[0], usual, usual, others[1], usual]), usual)
+
+
+@pytest.mark.parametrize("n", range(1, 10))
+def test_a_sheet_has_a_cell_a_frame_one_for_the_background_and_no_empty_row(n):
+    many = np.random.default_rng(n).integers(0, 256, (n, 4, 5, 3), np.uint8)
+    packed = frames.pack(many)
+    across = next(i for i in range(1, 5) if i * i >= n + 1)
+    down = next(i for i in range(1, 5) if i * across >= n + 1)
+    assert pixels(packed).shape == (4 * down, 5 * across, 4)
+    block = {"sheet": packed, "texts": [""] * n}
+    for k in range(n):
+        np.testing.assert_array_equal(frame_of(block, k, 4, 5), many[k])
+
+
 # ---- the kernel-free twin ----
 
 

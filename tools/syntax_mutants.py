@@ -13,8 +13,10 @@ from pathlib import Path
 from typing import NamedTuple
 
 SHARE = 0.2  # of all sites, on average, that are drawn
-# Modules and functions without a formula: checks, files, the parser. Everything else on the disk is mutated.
+# Modules and functions without a formula: checks of arguments, files, the parser; and what only draws, whose numbers
+# the lessons print and whose frames the tests of lessons look at. Everything else on the disk is mutated.
 LEFT_OUT = {"__init__", "__main__", "arguments", "files", "pretrained", "runs"}
+LEFT_OUT |= {"explorer", "explorers", "figures", "plots", "registry", "style"}
 LEFT_OUT |= {"data._download", "data._write", "data._default_cache", "data._read", "data._read_or_download"}
 
 ARITHMETIC = {ast.Add: ast.Sub, ast.Sub: ast.Add, ast.Mult: ast.Div, ast.Div: ast.Mult, ast.Pow: ast.Mult}
@@ -308,8 +310,8 @@ def mutated(site: Site, source: str) -> str:
 
 
 def modules(library: Path) -> list[str]:
-    """Return the modules with formulas in a library on the disk: "process", "models/unet" ..."""
-    files = sorted([*library.glob("*.py"), *library.glob("models/*.py")])
+    """Return the modules with formulas in a library on the disk: "process", "lessons/unet/trace" ..."""
+    files = sorted(library.rglob("*.py"))
     names = [path.relative_to(library).with_suffix("").as_posix() for path in files]
     return [name for name in names if not left_out(name)]
 

@@ -200,6 +200,12 @@ def test_an_hourglass_reads_no_skip_channels_and_only_those_readers_are_narrower
     assert {name.rpartition(".res.")[2].partition(".")[0] for name in different} == {"conv_in", "norm_in", "shortcut"}
 
 
+def test_an_hourglass_of_three_stages_widens_as_the_u_net_narrows():
+    network = hourglass(UNetConfig(image_size=8, width=8, mults=(1, 2, 3), blocks=1, groups=4, heads=2, classes=3))
+    assert [stage.blocks[0].res.conv_in.in_channels for stage in network.up] == [24, 24, 16]
+    assert ask(awake(network)).shape == X.shape
+
+
 def test_only_the_skips_pass_by_the_middle():
     """With the middle's answer set to zero an hourglass answers the same for every image, a U-Net does not."""
     for make in (UNet, hourglass):
