@@ -152,6 +152,7 @@ REPLACED = [  # cell, old text, new text, what the rule says
     ("closing", "<summary>Answer</summary>", "", "expected one folded answer"),
     ("closing", "</details>", "", "a <details> is not closed"),
     ("closing", "assert total == 1 + 2", "total == 1 + 2", "answer 2 asserts nothing"),
+    ("closing", "assert total == 1 + 2", "assert total" + 90 * " " + "== 1 + 2", "has 133 characters, over 100"),
     ("closing", "```python", "```", "no folded answer has code"),
 ]
 

@@ -14,6 +14,7 @@ MIMES = {"text/plain", "text/html", "text/markdown", "text/latex", "image/png"}
 HEADER = ("You will be able to", "You need", "Time", "Papers", "Modules")
 CLOSING = ("Summary", "Exercises", "Onward")
 WORDS_PER_LINE = 4
+WIDTH = 100  # columns of code, as notebooks/ruff.toml says
 MOST_STATEMENTS = 250
 FENCE = re.compile(r"^```.*?^```[ ]*$", re.DOTALL | re.MULTILINE)
 DISPLAY = re.compile(r"\$\$(.*?)\$\$", re.DOTALL)
@@ -269,9 +270,11 @@ def closing_problems(notebook: NotebookNode) -> list[str]:
 
 
 def answer_problems(notebook: NotebookNode) -> list[str]:
-    """Answers with code exist, and each checks itself."""
+    """Answers with code exist, no line is wider than a cell's, and each checks itself."""
     code = answers(notebook)
     found = [] if code else ["no folded answer has code"]
+    wide = [line for text in code for line in text.splitlines() if len(line) > WIDTH]
+    found += [f"an answer's line has {len(line)} characters, over {WIDTH}: {line.strip()[:40]}" for line in wide]
     toothless = [i for i, text in enumerate(code, 1) if not CHECKS.search(text)]
     return found + [f"answer {i} asserts nothing" for i in toothless]
 
