@@ -12,17 +12,17 @@ from IPython.display import Markdown
 from nbconvert.filters.markdown import markdown2html_mistune
 
 from diffusion_lib.teaching import checks, registry
-from diffusion_lib.teaching.checks import claim, source, verify
+from diffusion_lib.teaching.checks import claim, refute, source, verify
 
 
 @pytest.mark.parametrize(
     ("left", "right"),
     [
         (0.5, 0.5 + 1e-12),
-        (torch.tensor([1.0, 0.0], dtype=torch.float64), [1.0, 1e-12]),
+        (torch.tensor([1.0, 1e-9], dtype=torch.float64), [1.0, 1e-9 + 1e-21]),  # relative in every element
         (np.float32(3.0), torch.tensor(3)),
         (sympy.Rational(1, 3), 1 / 3),
-        (1e8, 1e8 + 1e-3),  # relative above 1
+        (1e8, 1e8 + 1e-3),
         (torch.ones(2, requires_grad=True), np.ones(2)),
     ],
 )
@@ -35,10 +35,12 @@ def test_verify_says_its_tolerance(capsys):
     verify("9.4", 0.5, 0.5004, route="quadrature", tol=1e-3)
     verify("9.5", 0.5, 0.5004, route="Monte Carlo", standard_error=0.0002, bite=0.05)
     verify("9.6", 7, 7, route="counting", tol=0)
+    verify("9.7", [1.0, 0.0], [1.0, 1e-12], route="regression", floor=1)
     assert capsys.readouterr().out.splitlines() == [
         "ok  (9.4)  by quadrature, to 0.001",
-        "ok  (9.5)  by Monte Carlo, within 4 standard errors",
+        "ok  (9.5)  by Monte Carlo, within 4 standard errors, bite 0.05",
         "ok  (9.6)  by counting, exactly",
+        "ok  (9.7)  by regression, to 1e-10, floor 1",
     ]
 
 
@@ -51,6 +53,9 @@ def test_verify_says_its_tolerance(capsys):
         ([1.0, 2.0, 3.0], [1.0, 2.0, 3.1], {}),
         (0.5, 0.5009, {"standard_error": 0.0002}),
         ([0.5, 1.0], [0.5, 1.001], {"standard_error": [1e-3, 1e-4]}),
+        ([1.0, 1e-9], [1.0, 1e-9 + 1e-18], {}),  # nothing of 1 is lent to a small element
+        ([1.0, 1e-12], [1.0, 3e-11], {}),
+        ([1.0, 0.0], [1.0, 1e-9], {"floor": 1}),
     ],
 )
 def test_verify_fails_where_the_sides_disagree(left, right, options, capsys):
@@ -82,8 +87,14 @@ ONE, HALF = torch.ones(3), 0.5
         (1.0, 1j, {}, TypeError, "right: expected real numbers, got complex"),
         ("1", "1.0", {}, TypeError, "expected real numbers"),
         (1.0, sympy.Symbol("x"), {}, TypeError, "right: expected real numbers"),
-        (1.0, 1.0 + 1e-9, {"tol": 0.5}, ValueError, r"left side that is 1% off"),
-        (0.0, 1e-12, {}, ValueError, "this check is too loose"),
+        (1.0, 1.0 + 1e-9, {"tol": 0.5}, ValueError, r"accept left 1 if it were 1% off"),
+        ([5.0, 1.0], [5.0 + 1e-12, 1.0], {"tol": 0.02}, ValueError, "too loose"),
+        ([5.0, 0.0], [5.0 + 1e-12, 0.0], {}, ValueError, r"accept left 0 at \(1,\)"),  # one element suffices
+        ([5.0, 1.0], [5.0, 1.0], {"standard_error": [1e-4, 0.0026]}, ValueError, r"accept left 1 at \(1,\)"),
+        (1.0, 1.0 + 1e-12, {"tol": 1e-3, "bite": 1e-3}, ValueError, "0.1% off"),
+        ([1.0, 0.0], [1.0, 0.0], {"standard_error": 0.0026, "floor": 1}, ValueError, "too loose"),
+        (1.0, 1.0 + 1e-12, {"floor": -1}, ValueError, "floor: expected"),
+        (1.0, 1.0 + 1e-12, {"floor": float("inf")}, ValueError, "floor: expected"),
         (0.001, 0.0011, {"standard_error": 0.01}, ValueError, "this check is too loose"),
         (1.0, 1.0 + 1e-12, {"bite": 0.0}, ValueError, "bite"),
         (1.0, 1.0 + 1e-12, {"bite": float("nan")}, ValueError, "bite"),
@@ -101,6 +112,36 @@ def test_verify_refuses_what_proves_nothing(left, right, options, error, message
     arguments = {"tag": "9.4", "route": "quadrature", **options}
     with pytest.raises(error, match=message):
         verify(arguments.pop("tag"), left, right, **arguments)
+
+
+def test_a_check_bites_in_both_directions():
+    """0.6 % off already, the left side may be moved by 1 % to 0.4 % on the other side: a tolerance of 0.7 % is loose."""
+    verify("9.4", 1.0, 1.006, route="quadrature", tol=0.007, bite=0.02)
+    for left, right in ((1.0, 1.006), (1.006, 1.0), (-1.0, -1.006)):
+        with pytest.raises(ValueError, match="too loose"):
+            verify("9.4", left, right, route="quadrature", tol=0.007)
+
+
+@pytest.mark.parametrize("standard_error", [0.0024, [0.0024, 0.0048]])
+def test_monte_carlo_is_judged_by_its_own_standard_errors(standard_error):
+    """Not by where the draws happened to fall."""
+    for right in ([1.0, 2.0], [1.009, 2.009], [0.991, 1.991]):
+        verify("9.4", [1.0, 2.0], right, route="Monte Carlo", standard_error=standard_error)
+    with pytest.raises(AssertionError):
+        verify("9.4", [1.0, 2.0], [1.0098, 2.0], route="Monte Carlo", standard_error=standard_error)
+
+
+def test_refute_says_what_the_slip_gives(capsys):
+    refute("9.31 wrong", [0.5, 2.0, 0.0], [0.5, 2.5, 0.1])
+    assert capsys.readouterr().out == "no  (9.31 wrong)  gives 2.5 where 2 is right\n"
+    with pytest.raises(AssertionError, match=r"\(9\.31 wrong\) is no slip: nowhere more than 1% off"):
+        refute("9.31 wrong", [0.5, 2.0, 0.0], [0.504, 2.0, 0.0])
+    for tag in ("9.31", "", None):
+        with pytest.raises(ValueError, match="tag: expected the tag of a slip"):
+            refute(tag, 1.0, 2.0)
+    with pytest.raises(ValueError, match="same object"):
+        refute("9.31 wrong", HALF, HALF)
+    assert capsys.readouterr().out == ""
 
 
 def test_claim_prints_or_raises(capsys):

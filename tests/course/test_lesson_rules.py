@@ -32,6 +32,8 @@ The sum is [exact](https://example.org), as [the header](#09-A-small-lesson) say
 $$1 + 1 = 2 \tag{9.1}$$
 
 $$n = 2 \tag{9.2 def}$$
+
+$$1 + 1 = 3 \tag{9.1 wrong}$$
 """
 CLOSING = """## Summary
 
@@ -71,10 +73,14 @@ def lesson():
         new_markdown_cell(HEADER, id="header"),
         new_code_cell("%matplotlib inline\none = 1", id="setup", execution_count=1),
         new_markdown_cell(SECTION, id="section"),
-        new_code_cell('verify("9.1", one + one, 2, route="counting")', id="check", execution_count=2),
+        new_code_cell(
+            'verify("9.1", one + one, 2, route="counting")\nrefute("9.1 wrong", one + one, 3)',
+            id="check",
+            execution_count=2,
+        ),
         new_markdown_cell(CLOSING + exercises + ONWARD, id="closing"),
     ]
-    cells[3].outputs = [stream("ok  (9.1)  by counting, exactly\n")]
+    cells[3].outputs = [stream("ok  (9.1)  by counting, exactly\nno  (9.1 wrong)  gives 3 where 2 is right\n")]
     return tool.canonical(new_notebook(cells=cells))
 
 
@@ -128,7 +134,10 @@ REPLACED = [  # cell, old text, new text, what the rule says
     ("section", r"\tag{9.1}", r"\tag{8.1}", "tag 8.1: expected 9.n"),
     ("section", r"\tag{9.2 def}", r"\tag{9.1 def}", "tag 9.1 is used twice"),
     ("section", r"\tag{9.2 def}", r"\tag{9.2}", "(9.2) is claimed and never verified"),
-    ("section", r"\tag{9.1}", r"\tag{9.1 def}", "verify('9.1') belongs to no claim"),
+    ("section", r"\tag{9.1}", r"\tag{9.1 def}", "verify('9.1') belongs to no displayed equation"),
+    ("section", r"\tag{9.1 wrong}", r"\tag{9.3 wrong}", "(9.3 wrong) is printed as wrong and never refuted"),
+    ("section", r"\tag{9.1 wrong}", r"\tag{9.3 def}", "refute('9.1 wrong') belongs to no displayed equation"),
+    ("section", r"\tag{9.2 def}", r"\tag{9.1 wrong}", "tag 9.1 wrong is used twice"),
     ("section", "Here is", r"\[1 = 1\] Here is", "outside $$"),
     ("section", "Here is", r"\begin{align}1 = 1\end{align} Here is", "outside $$"),
     ("section", "Here is", r"$1 = 1 \tag{9.3}$ Here is", "tag 9.3 outside a displayed equation"),
@@ -141,12 +150,13 @@ REPLACED = [  # cell, old text, new text, what the rule says
     ("section", "(#09-A-small-lesson)", "(#nowhere)", "link to #nowhere: no such heading"),
     ("section", "(#09-A-small-lesson)", "(08_latent.ipynb)", "link to 08_latent.ipynb, which does not exist"),
     ("section", "Here is", "![alt](https://example.org/x.png) Here is", "remote image"),
-    ("check", "verify(", "one\n" * 20 + "verify(", "cell check has 21 statements"),
-    ("check", "verify(", "one\n" * 250 + "verify(", "has 252 unfolded statements, over 250"),
-    ("check", 'verify("9.1"', 'tag = "9.1"\nverify(tag', "verify(None) belongs to no claim"),
+    ("check", "verify(", "one\n" * 20 + "verify(", "cell check has 22 statements"),
+    ("check", "verify(", "one\n" * 250 + "verify(", "has 253 unfolded statements, over 250"),
+    ("check", 'verify("9.1"', 'tag = "9.1"\nverify(tag', "verify(None) belongs to no displayed equation"),
     ("check", "verify(", "# NBVAL_IGNORE_OUTPUT\nverify(", "check"),
     ("closing", "## Summary", "## The end", "the last three sections are"),
     ("closing", "## Onward", "## Exercises", "the last three sections are"),
+    ("closing", "## Summary", "## Common mistakes\n\n## An excursion\n\n## Summary", "right before the Summary"),
     ("closing", "### Exercise 3 (pencil)", "**Exercise 3**", "2 exercises, under 3"),
     ("closing", "<summary>Hint</summary>", "", "expected one folded hint"),
     ("closing", "<summary>Answer</summary>", "", "expected one folded answer"),
@@ -257,7 +267,7 @@ def test_nothing_is_folded_that_a_reader_needs(sources, fold, problem):
 def test_too_little_prose_is_seen():
     notebook = lesson()
     notebook.cells[1].source = "one = 1\n" * 60
-    assert any("for 61 lines of code" in problem for problem in rules.prose_problems(notebook))
+    assert any("for 62 lines of code" in problem for problem in rules.prose_problems(notebook))
 
 
 def test_words_are_words_of_prose():

@@ -22,7 +22,7 @@ OTHER_DISPLAY = re.compile(r"\\\[|\\begin\{(?:equation|align)\*?\}")
 TAG = re.compile(r"\\tag\{([^}]*)\}")
 LINK = re.compile(r"!?\[[^\]]*\]\(([^)\s]+)[^)]*\)")
 ANSWER = re.compile(r"<details>\s*<summary>\s*Answer.*?</details>", re.DOTALL)
-CHECKS = re.compile(r"^\s*(?:assert\b|claim\(|verify\()", re.MULTILINE)
+CHECKS = re.compile(r"^\s*(?:assert\b|claim\(|verify\(|refute\()", re.MULTILINE)
 REMOTE_PICTURE = re.compile(r"!\[[^\]]*\]\(https?:[^)\s]+|<img[^>]*src=.https?:[^\s\"'>]+")
 REMOTE = re.compile(r"(?:src|href)\s*=\s*[\"']?https?:[^\s\"'>]+|url\(\s*[\"']?https?:")
 EXEMPTION = re.compile(r"^\s*#+\s*(?:PYTEST_VALIDATE|NBVAL)_", re.MULTILINE)
@@ -86,13 +86,18 @@ def sections(notebook: NotebookNode) -> list[Section]:
 
 def claims(notebook: NotebookNode) -> list[str]:
     """Return the tags of the displayed equations that claim something, in order."""
-    return [tag for tag in TAG.findall(markdown(notebook)) if not tag.endswith(" def")]
+    return [tag for tag in TAG.findall(markdown(notebook)) if not tag.endswith((" def", " wrong"))]
 
 
-def verified(cell: NotebookNode) -> list[str | None]:
-    """Return the tags of the verify calls in a code cell; None for a tag that is not a literal."""
+def slips(notebook: NotebookNode) -> list[str]:
+    """Return the tags of the displayed equations that are printed as wrong, in order."""
+    return [tag for tag in TAG.findall(markdown(notebook)) if tag.endswith(" wrong")]
+
+
+def checked_by(function: str, cell: NotebookNode) -> list[str | None]:
+    """Return the tags of the calls of verify or refute in a code cell; None for a tag that is not a literal."""
     calls = [node for node in ast.walk(ast.parse(python_of(cell))) if isinstance(node, ast.Call)]
-    calls = [call for call in calls if isinstance(call.func, ast.Name) and call.func.id == "verify"]
+    calls = [call for call in calls if isinstance(call.func, ast.Name) and call.func.id == function]
     first = [call.args[0] if call.args else None for call in calls]
     return [node.value if isinstance(node, ast.Constant) else None for node in first]
 
@@ -121,8 +126,10 @@ def equation_problems(notebook: NotebookNode, number: str) -> list[str]:
     found += [f"tag {tag} outside a displayed equation" for tag in TAG.findall(outside)]
     tags = TAG.findall(text)
     number = number.lstrip("0") or "0"
-    form = re.compile(rf"{number}\.\d+[a-z]?( def)?")
-    found += [f"tag {tag}: expected {number}.n or {number}.n def" for tag in tags if not form.fullmatch(tag)]
+    form = re.compile(rf"{number}\.\d+[a-z]?( def| wrong)?")
+    found += [
+        f"tag {tag}: expected {number}.n, {number}.n def or {number}.n wrong" for tag in tags if not form.fullmatch(tag)
+    ]
     numbers = [tag.removesuffix(" def") for tag in tags]
     return found + [f"tag {tag} is used twice" for tag in sorted({t for t in numbers if numbers.count(t) > 1})]
 
@@ -143,14 +150,22 @@ def citation_problems(notebook: NotebookNode) -> list[str]:
 
 
 def verification_problems(notebook: NotebookNode) -> list[str]:
-    """Every claim is verified in its lesson, every verify has its claim, and the stored output shows that it passed."""
-    cells = [(cell, verified(cell)) for cell in code_cells(notebook)]
-    checked = [tag for _, tags in cells for tag in tags]
-    found = [f"({tag}) is claimed and never verified" for tag in claims(notebook) if tag not in checked]
-    found += [f"verify({tag!r}) belongs to no claim" for tag in checked if tag not in claims(notebook)]
-    for cell, tags in cells:
-        printed = [line.partition("  by ")[0] for line in stdout_of(cell)]
-        silent = [tag for tag in tags if f"ok  ({tag})" not in printed]
+    """Every claim is verified in its lesson and every slip refuted, no check is without its formula, and each passed."""
+    return [
+        *_check_problems(notebook, "verify", claims(notebook), "claimed and never verified", "ok"),
+        *_check_problems(notebook, "refute", slips(notebook), "printed as wrong and never refuted", "no"),
+    ]
+
+
+def _check_problems(notebook: NotebookNode, function: str, tags: list[str], lacks: str, word: str) -> list[str]:
+    """What is wrong with the checks of one kind; `word` begins the line that a passed one prints."""
+    cells = [(cell, checked_by(function, cell)) for cell in code_cells(notebook)]
+    checked = [tag for _, found in cells for tag in found]
+    found = [f"({tag}) is {lacks}" for tag in tags if tag not in checked]
+    found += [f"{function}({tag!r}) belongs to no displayed equation" for tag in checked if tag not in tags]
+    for cell, calls in cells:
+        printed = stdout_of(cell)
+        silent = [tag for tag in calls if not any(line.startswith(f"{word}  ({tag})  ") for line in printed)]
         found += [f"({tag}): the stored output does not show that it passed" for tag in silent]
     return found
 
@@ -255,6 +270,8 @@ def closing_problems(notebook: NotebookNode) -> list[str]:
     titles = [section.title for section in every if section.level == 2]
     if tuple(titles[-3:]) != CLOSING:
         return [f"the last three sections are {titles[-3:]}, expected {list(CLOSING)}"]
+    if "Common mistakes" in titles[:-4]:
+        return ["the section Common mistakes stands right before the Summary"]
     exercises = [section for section in every if section.level == 3 and section.title.startswith("Exercise ")]
     found = [f"{len(exercises)} exercises, under 3"] if len(exercises) < 3 else []
     text = "\n\n".join(c.source for s in every if s.title == "Exercises" and s.level == 2 for c in s.cells)
