@@ -38,26 +38,28 @@ def crop(images: Tensor, size: int) -> Tensor:
 
 MAX_PIXELS = 40_000_000  # a decoded image of this size takes half a gigabyte
 TOO_LARGE = f"data: expected at most {MAX_PIXELS:,} pixels"
+PROGRAMS = {"EPS", "WMF"}  # formats that Pillow hands to another program, which a stranger's file should not reach
 
 
 def decode_image(data: bytes, size: int) -> Tensor:
-    """Return a reader's PNG or JPEG as a grey image (1, size, size) in [-1, 1], float64: black -1, white 1.
+    """Return a reader's image file as a grey image (1, size, size) in [-1, 1], float64: black -1, white 1.
 
     The image is turned upright (EXIF), laid on white where it is transparent, made grey (.299 R + .587 G + .114 B),
     cropped to its central square and scaled with a triangle filter. Dark ink on white paper comes out as the negative
     of `digits`: use -decode_image(...).
 
-    Args: data, the bytes of the file; size 1..1024.
-    Raises: TypeError for anything but bytes; ValueError for a file that is neither PNG nor JPEG, is damaged, moves, or
-    has more than 40 million pixels (read in its header, before anything is decoded).
+    Args: data, the bytes of the file, in any format that Pillow reads by itself (of an animation, its first frame);
+    size 1..1024.
+    Raises: TypeError for anything but bytes; ValueError for a file that is no image, is damaged, or has more than 40
+    million pixels (read in its header, before anything is decoded).
     """
     if not isinstance(data, bytes | bytearray | memoryview):
-        raise TypeError(f"data: expected the bytes of a PNG or JPEG file, got {type(data).__name__}")
+        raise TypeError(f"data: expected the bytes of an image file, got {type(data).__name__}")
     require_count("size", size, 1, 1024)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # Pillow warns of what is refused or repaired here
         image = _opened(bytes(data))
-        with _refusing("a whole image, got a damaged one"):
+        with _refusing("a whole image of 8 or 16 bits a channel, got a damaged or a deeper one"):
             grey = _grey_on_white(ImageOps.exif_transpose(image))
     side = min(grey.size)
     left, top = (grey.width - side) / 2, (grey.height - side) / 2
@@ -66,12 +68,11 @@ def decode_image(data: bytes, size: int) -> Tensor:
 
 
 def _opened(data: bytes) -> Image.Image:
-    with _refusing("a PNG or JPEG image, got something else"):
-        image = Image.open(io.BytesIO(data), formats=("PNG", "JPEG"))  # reads the header only
+    Image.init()  # or Pillow knows the commonest formats only
+    with _refusing("an image file, such as PNG or JPEG, got something else"):
+        image = Image.open(io.BytesIO(data), formats=sorted(set(Image.OPEN) - PROGRAMS))  # reads the header only
     if image.width * image.height > MAX_PIXELS:
         raise ValueError(f"{TOO_LARGE}, got {image.width} x {image.height}; please make the image smaller first")
-    if image.format == "PNG" and getattr(image, "is_animated", False):
-        raise ValueError("data: expected a still image, got an animation; please save one frame of it")
     return image
 
 
@@ -90,7 +91,11 @@ def _grey_on_white(image: Image.Image) -> Image.Image:
     if image.mode.startswith("I"):  # 16 bits a pixel: Pillow's own conversion would clip it
         levels = np.asarray(image).astype(np.float32)
         levels[levels == image.info.get("transparency", -1)] = 65535
+        if levels.min() < 0 or levels.max() > 65535:
+            raise ValueError("32 bits a pixel")
         return Image.fromarray(levels / 257)
+    if image.mode == "F":
+        raise ValueError("fractions, whose black and white nobody says")
     opaque = image.convert("RGBA")
     paper = Image.new("RGBA", opaque.size, "white")
     paper.alpha_composite(opaque)

@@ -115,7 +115,7 @@ def test_verify_refuses_what_proves_nothing(left, right, options, error, message
 
 
 def test_a_check_bites_in_both_directions():
-    """0.6 % off already, the left side may be moved by 1 % to 0.4 % on the other side: a tolerance of 0.7 % is loose."""
+    """0.6 % off, the left side moved by 1 % is 0.4 % off on the other side: a tolerance of 0.7 % is loose."""
     verify("9.4", 1.0, 1.006, route="quadrature", tol=0.007, bite=0.02)
     for left, right in ((1.0, 1.006), (1.006, 1.0), (-1.0, -1.006)):
         with pytest.raises(ValueError, match="too loose"):

@@ -1,4 +1,4 @@
-"""Checks that a lesson prints: an equation against another route, a slip refuted, a claim in words, a function's text."""
+"""What a lesson prints: an equation checked by another route, a slip refuted, a claim in words, a function's text."""
 
 import inspect
 import textwrap
@@ -188,8 +188,8 @@ def _looseness(tag: str, lhs: np.ndarray, slack: np.ndarray, shift: float) -> st
     """Which element the check would accept although it is off, and the two cures."""
     at, place = _place(slack)
     return (
-        f"({tag}) bite: this check is too loose: it would also accept left {lhs[at]:.6g}{place} if it were {100 * shift:g}% "
-        "off; tighten tol, draw more, or give the size that counts as floor"
+        f"({tag}) bite: this check is too loose: it would also accept left {lhs[at]:.6g}{place} if it were "
+        f"{100 * shift:g}% off; tighten tol, draw more, or give the size that counts as floor"
     )
 
 

@@ -19,6 +19,9 @@ const EXPLORER_CSS = `
 .diffusion-explorer .explorer-image img { position: absolute; left: 0; top: 0; max-width: none; height: auto; margin: 0; padding: 0; }
 `;
 
+const PATIENCE = 5000; // milliseconds
+const NO_ANSWER = "No answer yet: the notebook's kernel is busy, or it has stopped. If it has, run this cell again.";
+
 function make(tag, parent, attributes = {}) {
   const node = document.createElement(tag);
   for (const [name, value] of Object.entries(attributes)) node.setAttribute(name, value);
@@ -51,10 +54,11 @@ function listRow(row, control, attributes, choose) {
 }
 
 function fileRow(row, control, attributes, choose, kernel, complain) {
-  const input = make("input", row, { type: "file", accept: "image/png,image/jpeg", ...attributes });
+  const input = make("input", row, { type: "file", accept: "image/*", ...attributes });
   const back = make("button", make("span", row), { type: "button", "data-lm-suppress-shortcuts": "true" });
   back.textContent = "take it away";
   back.addEventListener("click", () => { input.value = ""; choose(0); });
+  input.addEventListener("click", () => { input.value = ""; }); // or a file of the same name would change nothing
   input.addEventListener("change", async () => {
     if (!input.files.length) return;
     try {
@@ -94,7 +98,7 @@ function stage(image, whenReady) {
 }
 
 // root: an empty <figure>, or one that holds the first image. spec: what Python made (see explorer.py).
-// kernel: null where none runs (exported pages); otherwise {index, live, send, listen, shrink} (see live.js).
+// kernel: null where none runs (exported pages); otherwise {index, live, alive, send, listen, shrink} (see live.js).
 function explorer(root, spec, kernel) {
   const first = root.querySelector("img");
   root.replaceChildren();
@@ -107,29 +111,43 @@ function explorer(root, spec, kernel) {
 
   let index = kernel ? kernel.index() : Object.fromEntries(spec.controls.map((control) => [control.name, control.start]));
   let complaint = ""; // about a file that never reached Python
+  let patience; // a timer
   const [frame, ...others] = spec.controls.map((control) => control.name);
+  const works = () => kernel !== null && kernel.alive();
   const chosen = () => {
     const key = others.map((name) => index[name]).join(",");
     if (spec.sheets[key]) return spec.sheets[key];
     return kernel && kernel.live().key === key ? kernel.live() : {};
   };
+  const found = () => {
+    const { first, texts = [] } = chosen();
+    return index[frame] >= first && index[frame] < first + texts.length;
+  };
   const show = () => {
+    if (!works() && !found()) { // what was asked will never come: back to what was drawn beforehand
+      for (const control of spec.controls) if (control.live) index = { ...index, [control.name]: control.start };
+    }
     const { sheet, first, texts, message } = chosen();
     const k = index[frame] - first;
-    const found = sheet && k >= 0 && k < texts.length;
-    image.setAttribute("aria-busy", String(!found && !message));
+    const waits = !found() && !message;
+    image.setAttribute("aria-busy", String(waits));
     note.textContent = complaint || message || "";
-    for (const [name, update] of updates) update(index[name], found ? texts[k] : "");
-    if (found) scene.lay({ sheet, texts }, k);
+    clearTimeout(patience);
+    if (waits) patience = setTimeout(() => { note.textContent = NO_ANSWER; }, PATIENCE);
+    for (const input of liveInputs) input.disabled = !works();
+    if (greyed) greyed.hidden = works();
+    for (const [name, update] of updates) update(index[name], found() ? texts[k] : "");
+    if (found()) scene.lay({ sheet, texts }, k);
   };
   const choose = (name, place, upload) => {
     index = { ...index, [name]: place };
     complaint = "";
     show();
-    if (kernel) kernel.send(index, upload);
+    if (works()) kernel.send(index, upload);
   };
   const complain = (text) => { complaint = text; show(); };
 
+  const liveInputs = [];
   const build = { range: sliderRow, select: listRow, image: fileRow };
   const updates = spec.controls.map((control) => {
     const row = make("label", panel);
@@ -137,13 +155,11 @@ function explorer(root, spec, kernel) {
     const attributes = { "aria-label": control.label, "data-lm-suppress-shortcuts": "true", "data-control": control.name };
     const pick = (place, upload) => choose(control.name, place, upload);
     const [input, update] = build[control.form](row, control, attributes, pick, kernel, complain);
-    input.disabled = control.live && !kernel;
+    if (control.live) liveInputs.push(input);
     return [control.name, update];
   });
-  if (!kernel && spec.controls.some((control) => control.live)) {
-    make("p", panel, { class: "explorer-note" }).textContent =
-      "What is greyed needs a running kernel: run this cell in JupyterLab.";
-  }
+  const greyed = liveInputs.length ? make("p", panel, { class: "explorer-note" }) : null;
+  if (greyed) greyed.textContent = "What is greyed needs a running kernel: run this cell in JupyterLab.";
   const note = make("p", panel, { class: "explorer-note", role: "status", "aria-live": "polite" });
 
   const scene = stage(image, show);

@@ -47,7 +47,7 @@ class Control:
         default: one of `values`; the first one if not given.
         form: how a value is written beside its slider, as for str.format: "t = {}", "{:.2f}", "{} steps".
         kind: "baked" (drawn beforehand, works everywhere), "live" (drawn by the kernel when asked, greyed without one)
-            or "image" (the reader's own PNG or JPEG, live too: its value is None or the file's bytes; no `values`).
+            or "image" (the reader's own, live too: its value is None or the bytes of an image file; no `values`).
     Raises: ValueError (no values, a default that is not among them, an unknown kind).
     """
 
@@ -115,6 +115,7 @@ class Explorer(anywidget.AnyWidget):
         self.controls, self._show = tuple(controls), show
         self._uploads = itertools.count(1)  # images chosen from Python; a browser's have far larger numbers
         super().__init__(index={c.name: c.place(c.default) for c in controls})
+        self.on_msg(lambda _, content, __: self.send(content))  # the browser asks whether there is a kernel
 
     @property
     def spec(self) -> dict:

@@ -3,10 +3,11 @@
 const SIDE = 256; // pixels: no image larger than this leaves the browser
 const MEGAPIXELS = 60; // more than this is refused before it is decoded
 
-// [width, height] from the header of a PNG or JPEG; null where the file does not say.
+// [width, height] from the header of a PNG or JPEG; null where it does not say: then the browser decodes, and decides.
 function sizeInHeader(bytes) {
   const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
   if (bytes[0] === 0x89) return view.byteLength < 24 ? null : [view.getUint32(16), view.getUint32(20)];
+  if (bytes[0] !== 0xff || bytes[1] !== 0xd8) return null;
   for (let at = 2; at + 9 < view.byteLength; at += 2 + view.getUint16(at + 2)) {
     const marker = bytes[at + 1];
     if (bytes[at] !== 0xff) return null;
@@ -15,35 +16,22 @@ function sizeInHeader(bytes) {
   return null;
 }
 
-function isAnimation(bytes) {
-  // An animated PNG has an acTL chunk before its first IDAT chunk.
-  if (bytes[0] !== 0x89) return false;
-  const text = new TextDecoder("latin1").decode(bytes.subarray(0, 65536));
-  const animation = text.indexOf("acTL"), data = text.indexOf("IDAT");
-  return animation > 0 && (data < 0 || animation < data);
-}
-
-function refuse(bytes) {
-  const png = [0x89, 0x50, 0x4e, 0x47].every((byte, k) => bytes[k] === byte);
-  const jpeg = bytes[0] === 0xff && bytes[1] === 0xd8;
-  if (!png && !jpeg) throw new Error("Please choose a PNG or a JPEG file: this is neither.");
-  if (isAnimation(bytes)) throw new Error("This is an animation: please choose a still image.");
-  const size = sizeInHeader(bytes);
-  if (!size || !size[0] || !size[1]) throw new Error("This file does not hold a readable image.");
-  if (size[0] * size[1] > MEGAPIXELS * 1e6) {
-    throw new Error(`This image has ${size[0]} x ${size[1]} pixels: please choose one of at most ${MEGAPIXELS} megapixels.`);
-  }
+function refuseLarge(width, height) {
+  if (width * height <= MEGAPIXELS * 1e6) return;
+  throw new Error(`This image has ${width} x ${height} pixels: please choose one of at most ${MEGAPIXELS} megapixels.`);
 }
 
 // A File -> DataView of a PNG whose longer side is at most SIDE pixels, upright as the camera meant it.
 async function shrink(file) {
-  refuse(new Uint8Array(await file.arrayBuffer()));
+  const size = sizeInHeader(new Uint8Array(await file.arrayBuffer()));
+  if (size) refuseLarge(...size);
   let bitmap;
   try {
     bitmap = await createImageBitmap(file, { imageOrientation: "from-image" });
   } catch {
-    throw new Error("This file does not hold a readable image.");
+    throw new Error("This file does not hold an image that your browser can read.");
   }
+  refuseLarge(bitmap.width, bitmap.height);
   const scale = Math.min(1, SIDE / Math.max(bitmap.width, bitmap.height));
   const canvas = document.createElement("canvas");
   canvas.width = Math.max(1, Math.round(bitmap.width * scale));
@@ -57,25 +45,28 @@ async function shrink(file) {
 }
 
 function render({ model, el }) {
-  const listeners = [];
+  const listening = [];
+  let alive = true; // false from the moment a kernel is restarted until Python has answered
   const root = document.createElement("figure");
   el.append(root);
   explorer(root, model.get("baked"), {
     shrink,
     index: () => model.get("index"),
     live: () => model.get("live"),
+    alive: () => alive,
     send: (index, upload) => {
       if (upload) model.set("upload", upload);
       model.set("index", index);
       model.save_changes();
     },
     listen: (hear) => {
-      listeners.push(hear);
-      model.on("change:index", hear);
-      model.on("change:live", hear);
+      const ask = () => { alive = false; hear(); model.send({ alive: "?" }); }; // a line was cut, or is there again
+      const answered = () => { alive = true; hear(); };
+      listening.push(["change:index", hear], ["change:live", hear], ["comm_live_update", ask], ["msg:custom", answered]);
+      for (const [event, listener] of listening) model.on(event, listener);
     },
   });
-  return () => listeners.forEach((hear) => { model.off("change:index", hear); model.off("change:live", hear); });
+  return () => listening.forEach(([event, listener]) => model.off(event, listener));
 }
 
 export default { render };

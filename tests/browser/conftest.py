@@ -68,7 +68,10 @@ def files(tmp_path_factory) -> Path:
     good.save(folder / "turned.jpg", exif=turned)
     good.convert("CMYK").save(folder / "cmyk.jpg")
     good.save(folder / "animated.png", save_all=True, append_images=[good.rotate(90)])
-    good.save(folder / "other.gif")
+    for k, form in enumerate(("gif", "webp", "bmp")):  # each another image: a change must be seen
+        good.transpose(Image.Transpose(k)).convert("RGB" if form != "gif" else "L").resize(good.size).save(
+            folder / f"other.{form}"
+        )
     (folder / "cut.png").write_bytes((folder / "good.png").read_bytes()[:200])
     (folder / "text.png").write_text("no image")
     Image.new("1", (10_000, 7_000)).save(folder / "bomb.png")

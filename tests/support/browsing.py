@@ -122,6 +122,20 @@ def run_all(page: Page) -> None:
     assert done is True, "run-all-cells did not finish cleanly"
 
 
+def save_and_shut_down(page: Page) -> None:
+    """Save the open notebook and end its kernel, as at the end of a day."""
+    page.evaluate("""async () => {
+        const notebook = window.jupyterapp.shell.currentWidget;
+        await notebook.context.save(); await notebook.sessionContext.shutdown(); }""")
+
+
+def restart(page: Page) -> None:
+    """Restart the kernel of the open notebook and wait until it is there again."""
+    page.evaluate("""async () => {
+        const kernel = window.jupyterapp.shell.currentWidget.sessionContext.session.kernel;
+        await kernel.restart(); await kernel.info; }""")
+
+
 def errors(page: Page) -> list[str]:
     """Return the errors among the outputs of the open notebook, of cells that are not meant to raise one."""
     return page.evaluate("""() => window.jupyterapp.shell.currentWidget.content.widgets

@@ -150,7 +150,7 @@ def citation_problems(notebook: NotebookNode) -> list[str]:
 
 
 def verification_problems(notebook: NotebookNode) -> list[str]:
-    """Every claim is verified in its lesson and every slip refuted, no check is without its formula, and each passed."""
+    """Every claim is verified in its lesson and every slip refuted, each check has its formula, and passed."""
     return [
         *_check_problems(notebook, "verify", claims(notebook), "claimed and never verified", "ok"),
         *_check_problems(notebook, "refute", slips(notebook), "printed as wrong and never refuted", "no"),
