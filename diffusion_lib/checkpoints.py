@@ -71,8 +71,8 @@ def load(path: Path, trainer: Trainer, description: Mapping[str, Any]) -> None:
     run = json.loads(json.dumps({"training": asdict(trainer.config), **description}))
     if differing := differences(run, found.run):
         raise CheckpointError(f"{path}: belongs to another run: {'; '.join(differing)}")
-    if _kinds(found.tensors) != _kinds(trainer.tensors()):
-        raise CheckpointError(f"{path}: expected the model's tensors, got others")
+    if differing := differences(_kinds(trainer.tensors()), _kinds(found.tensors)):
+        raise CheckpointError(f"{path}: {len(differing)} tensors are not the model's; the first: {differing[0]}")
     if not 1 <= found.step <= trainer.config.steps:
         raise CheckpointError(f"{path}: expected a step in 1..{trainer.config.steps}, got {found.step}")
     trainer.restore(found.tensors, found.step)
@@ -101,5 +101,5 @@ def differences(expected: Mapping[str, Any], found: Mapping[str, Any], prefix: s
     return words
 
 
-def _kinds(tensors: Mapping[str, Tensor]) -> dict[str, tuple[tuple[int, ...], torch.dtype]]:
-    return {name: (tuple(tensor.shape), tensor.dtype) for name, tensor in tensors.items()}
+def _kinds(tensors: Mapping[str, Tensor]) -> dict[str, str]:
+    return {name: f"{tensor.dtype} {tuple(tensor.shape)}" for name, tensor in tensors.items()}

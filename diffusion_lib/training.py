@@ -76,18 +76,28 @@ def step_generator(seed: int, step: int) -> torch.Generator:
 class Trainer:
     """A model in training: its parameters, their moving average, the optimizer's memory and the number of steps done.
 
-    A model's buffers are taken for constants: nothing trains, averages or saves them. Under torchrun every process
-    holds a trainer, draws the whole batch and takes its share of it; gradients are averaged by PyTorch's
-    DistributedDataParallel, so that n processes do what one does.
+    Buffers (batch norm's running statistics, say) are saved and restored with the parameters, but not averaged: those
+    of the model belong to its own weights. For the averaged weights, load them and gather the statistics anew.
+    Names are those of the plain network, also where the model is compiled or wrapped for several devices.
+
+    Under torchrun every process holds a trainer, draws the whole batch and takes its share of it; gradients are
+    averaged by PyTorch's DistributedDataParallel, so that n processes do what one does.
+
+    Raises: ValueError for a model none of whose parameters can be trained.
     """
 
     def __init__(self, model: nn.Module, config: TrainingConfig) -> None:
+        if not any(p.requires_grad for p in model.parameters()):
+            raise ValueError(
+                "model: expected parameters to train, got none or frozen ones; model.requires_grad_() thaws"
+            )
         self.model = model
         self.config = config
         self.step = 0
         # first: it gives every process the parameters of the first one
         self._forward = nn.parallel.DistributedDataParallel(model) if dist.is_initialized() else model
-        self.ema = {name: p.detach().clone() for name, p in model.named_parameters()}
+        self._plain = unwrapped(model)
+        self.ema = {name: p.detach().clone() for name, p in self._plain.named_parameters()}
         self.optimizer = torch.optim.AdamW(
             model.parameters(), lr=config.lr, weight_decay=config.weight_decay, fused=True
         )
@@ -127,9 +137,9 @@ class Trainer:
 
     @torch.no_grad()
     def tensors(self) -> dict[str, Tensor]:
-        """Return everything that a checkpoint holds: weights, their average, and the optimizer's two moments."""
-        found: dict[str, Tensor] = {}
-        for name, p in self.model.named_parameters():
+        """Return everything that a checkpoint holds: weights, their average, the optimizer's two moments, buffers."""
+        found: dict[str, Tensor] = {f"buffer.{name}": buffer for name, buffer in self._buffers().items()}
+        for name, p in self._plain.named_parameters():
             state = self.optimizer.state.get(p, {})
             found |= {f"model.{name}": p.detach(), f"ema.{name}": self.ema[name]}
             for moment in ("exp_avg", "exp_avg_sq"):
@@ -139,13 +149,31 @@ class Trainer:
     @torch.no_grad()
     def restore(self, tensors: dict[str, Tensor], step: int) -> None:
         """Take up a run where its checkpoint left it; `tensors` as `tensors()` gave them."""
-        for name, p in self.model.named_parameters():
+        for name, buffer in self._buffers().items():
+            buffer.copy_(tensors[f"buffer.{name}"])
+        for name, p in self._plain.named_parameters():
             p.copy_(tensors[f"model.{name}"])
             self.ema[name].copy_(tensors[f"ema.{name}"])
             # empty_like keeps the memory layout of p: fused AdamW reads moments in the order of the weights
             state = {m: torch.empty_like(p).copy_(tensors[f"{m}.{name}"]) for m in ("exp_avg", "exp_avg_sq")}
             self.optimizer.state[p] = {"step": torch.tensor(float(step), device=p.device), **state}
         self.step = step
+
+    def _buffers(self) -> dict[str, Tensor]:
+        """The buffers that the model's state_dict holds: others can be computed anew."""
+        kept = self._plain.state_dict(keep_vars=True)
+        return {name: buffer for name, buffer in self._plain.named_buffers() if name in kept}
+
+
+def unwrapped(model: nn.Module) -> nn.Module:
+    """Return the network inside torch.compile, DataParallel and DistributedDataParallel, in any order."""
+    while True:
+        if isinstance(model, nn.DataParallel | nn.parallel.DistributedDataParallel):
+            model = model.module
+        elif isinstance(inner := getattr(model, "_orig_mod", None), nn.Module):  # what torch.compile calls it
+            model = inner
+        else:
+            return model
 
 
 def share_of(tensor: Tensor) -> Tensor:

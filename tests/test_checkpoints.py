@@ -1,5 +1,6 @@
 """Checkpoints that are whole, cut, foreign or of another run; and those that were written before `family`."""
 
+from itertools import islice
 from pathlib import Path
 
 import pytest
@@ -109,7 +110,7 @@ def test_another_model_dtype_or_number_of_steps_is_refused(tmp_path: Path):
     save(tmp_path / "c", trainer, RUN)
     for model in (linear_model(), Pixels().double()):
         other = Trainer(model, trainer.config)
-        with pytest.raises(CheckpointError, match="expected the model's tensors"):
+        with pytest.raises(CheckpointError, match="tensors are not the model's; the first: "):
             load(tmp_path / "c", other, RUN)
     for step in (-1, 0, 9):
         trainer.step = step
@@ -125,6 +126,52 @@ def test_an_older_checkpoint_of_the_run_is_taken_up(tmp_path: Path):
     other = taken(pixel_trainer(), 5)  # a trainer that had gone further
     load(tmp_path / "old", other, RUN)
     assert same(whole, taken(other, 6).tensors())
+
+
+def normed(config: TrainingConfig) -> Trainer:
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        model = torch.nn.Sequential(torch.nn.Linear(3, 4), torch.nn.BatchNorm1d(4), torch.nn.Linear(4, 3))
+    return Trainer(model.double(), config)
+
+
+def test_buffers_are_resumed_with_the_rest(tmp_path: Path):
+    """Batch norm answers by its running statistics: without them a resumed network answers otherwise, silently."""
+    config = TrainingConfig(steps=6, warmup=2, lr=0.01)
+    x = torch.randn(50, 3, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    draw = lambda generator: [x[torch.randint(50, (8,), generator=generator)]]  # noqa: E731
+    loss = lambda model, x: (model(x) - x).square().mean(1)  # noqa: E731
+    walked = lambda trainer, steps: (list(islice(trainer.train(draw, loss), steps)), trainer)[1]  # noqa: E731
+    whole = walked(normed(config), 6)
+    save(tmp_path / "c", walked(normed(config), 3), RUN)
+    resumed = normed(config)
+    load(tmp_path / "c", resumed, RUN)
+    walked(resumed, 3)
+    assert same(whole.tensors(), resumed.tensors())
+    assert torch.equal(whole.model.eval()(x), resumed.model.eval()(x))
+    assert int(resumed.model[1].num_batches_tracked) == 6
+
+
+@pytest.mark.parametrize("wrap", [torch.compile, torch.nn.DataParallel])
+def test_a_wrapped_network_has_the_plain_ones_names(tmp_path: Path, wrap):
+    trainer = Trainer(wrap(linear_model()), TrainingConfig(steps=4))
+    plain = Trainer(linear_model(), TrainingConfig(steps=4))
+    assert set(trainer.tensors()) == set(plain.tensors()) and set(trainer.ema) == set(plain.ema)
+    trainer.step = 1
+    save(tmp_path / "c", trainer, RUN)
+    load(tmp_path / "c", plain, RUN)
+    assert same(plain.tensors(), trainer.tensors())
+    plain.model.load_state_dict(trainer.ema)
+
+
+def test_the_first_tensor_that_differs_is_named(tmp_path: Path):
+    trainer = taken(pixel_trainer(), 1)
+    save(tmp_path / "c", trainer, RUN)
+    other = Trainer(linear_model(), trainer.config)
+    with pytest.raises(
+        CheckpointError, match=r"tensors are not the model's; the first: .*\.\w+ is .* here and .* there"
+    ):
+        load(tmp_path / "c", other, RUN)
 
 
 def test_differences_are_named_by_their_path():

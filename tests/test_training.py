@@ -213,6 +213,17 @@ def test_a_batch_that_does_not_divide_is_refused(rank):
     assert names_everything(error, "batch", "6") and "4 processes" in str(error)
 
 
+def test_a_frozen_network_is_refused_with_the_cure():
+    model = linear_model()
+    for p in list(model.parameters())[1:]:
+        p.requires_grad_(False)
+    Trainer(model, TrainingConfig(steps=1))  # a part of it may be frozen
+    with pytest.raises(ValueError, match=r"model: expected parameters to train, .* model.requires_grad_\(\) thaws"):
+        Trainer(model.requires_grad_(False), TrainingConfig(steps=1))
+    with pytest.raises(ValueError, match="model: expected parameters to train"):
+        Trainer(torch.nn.Identity(), TrainingConfig(steps=1))
+
+
 def test_a_trainer_that_took_no_step_has_moments_of_zero():
     moments = {name: t for name, t in pixel_trainer().tensors().items() if name.startswith("exp_avg")}
     assert moments

@@ -60,7 +60,11 @@ function render({ model, el }) {
       model.save_changes();
     },
     listen: (hear) => {
-      const ask = () => { alive = false; hear(); model.send({ alive: "?" }); }; // a line was cut, or is there again
+      const ask = () => { // the line to Python was cut, or is there again
+        alive = false;
+        hear();
+        try { model.send({ alive: "?" }); } catch { /* it was cut */ }
+      };
       const answered = () => { alive = true; hear(); };
       listening.push(["change:index", hear], ["change:live", hear], ["comm_live_update", ask], ["msg:custom", answered]);
       for (const [event, listener] of listening) model.on(event, listener);
