@@ -56,7 +56,7 @@ def require_table(name: str, value: object, shape: str, shortest: int) -> Tensor
     if isinstance(value, Tensor) and value.is_complex():
         raise TypeError(f"{name}: expected real numbers, got {value.dtype}")
     try:
-        table = torch.as_tensor(value, dtype=torch.float64).detach().to("cpu", copy=True)
+        table = torch.as_tensor(value, dtype=torch.float64, device="cpu").detach().clone()
     except (TypeError, ValueError, RuntimeError) as error:
         raise TypeError(f"{name}: expected a table of numbers, got {type(value).__name__}") from error
     if table.ndim != 1 or len(table) < shortest:
@@ -72,7 +72,7 @@ def require_time(name: str, t: int | Tensor, low: int, high: int, batch: int | N
     """Return integer times in low..high as an int64 CPU tensor, () or (B,); TypeError or ValueError for any others."""
     if isinstance(t, bool) or not isinstance(t, int | Tensor):
         raise TypeError(f"{name}: expected an int or an integer tensor, got {type(t).__name__} {t!r}")
-    times = torch.as_tensor(t).cpu()
+    times = torch.as_tensor(t, device="cpu")
     if times.dtype not in INTEGER_DTYPES:
         raise TypeError(f"{name}: expected integers, got a tensor of {times.dtype}")
     if times.ndim > 1 or (times.ndim == 1 and batch is not None and times.shape[0] != batch):

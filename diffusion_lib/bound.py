@@ -31,7 +31,7 @@ def bound_weighting(schedule: Schedule, t: int | Tensor) -> Tensor:
     Args: t in 1..T, int or (B,). Returns: float64, the shape of t. Raises: TypeError, ValueError (T = 1 too).
     """
     times = require_time("t", t, 1, schedule.T)
-    first = torch.tensor(0.5 / default_decoder_variance(schedule), dtype=torch.float64)
+    first = torch.tensor(0.5 / default_decoder_variance(schedule), dtype=torch.float64, device="cpu")
     return torch.where(times > 1, (schedule.snr[times - 1] - schedule.snr[times]) / 2, first)
 
 
@@ -85,7 +85,7 @@ def decoder_term(
     TypeError, ValueError.
     """
     require_schedule("denoise", denoise, schedule)
-    guess = _guess(schedule, denoise, x0, torch.ones(len(require_data("x0", x0)), dtype=torch.int64), eps)
+    guess = _guess(schedule, denoise, x0, torch.ones(len(require_data("x0", x0)), dtype=torch.int64, device="cpu"), eps)
     width = default_decoder_variance(schedule) if variance is None else variance
     return -_rows(decoder_log_prob(x0, guess, width, levels)).sum(1)
 

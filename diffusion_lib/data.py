@@ -45,10 +45,10 @@ def digits(size: int = 8) -> Digits:
     if size not in (8, 16):
         raise ValueError(f"size: expected 8 or 16, got {size!r}")
     pixels, labels = load_digits(return_X_y=True)
-    images = torch.as_tensor(pixels).reshape(-1, 1, 8, 8) / 8 - 1  # (1797, 1, 8, 8)
+    images = torch.as_tensor(pixels, device="cpu").reshape(-1, 1, 8, 8) / 8 - 1  # (1797, 1, 8, 8)
     if size == 16:
         images = interpolate(images, size=(16, 16), mode="bilinear", align_corners=False)
-    labels = torch.as_tensor(labels, dtype=torch.int64)
+    labels = torch.as_tensor(labels, dtype=torch.int64, device="cpu")
     return Digits(images[:DIGITS_TRAIN], labels[:DIGITS_TRAIN], images[DIGITS_TRAIN:], labels[DIGITS_TRAIN:])
 
 

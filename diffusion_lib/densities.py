@@ -65,7 +65,7 @@ class Mixture:
         if require_data("means", means).ndim != 2:
             raise ValueError(f"means: expected shape (K, D), got {tuple(means.shape)}")
         K, D = means.shape
-        round_covariance = require_positive("std", std) ** 2 * torch.eye(D, dtype=torch.float64)
+        round_covariance = require_positive("std", std) ** 2 * torch.eye(D, dtype=torch.float64, device="cpu")
         return cls(weights, means, round_covariance.expand(K, D, D))
 
     @property
@@ -105,7 +105,7 @@ class Mixture:
 
     def diffuse(self, signal: float, noise: float) -> "Mixture":
         """Return the density of signal x_0 + noise eps: the means shrink, the covariances shrink and widen."""
-        widened = signal**2 * self.covariances + noise**2 * torch.eye(self.D, dtype=torch.float64)
+        widened = signal**2 * self.covariances + noise**2 * torch.eye(self.D, dtype=torch.float64, device="cpu")
         return Mixture(self.weights, signal * self.means, widened)
 
     def log_density(self, x: Tensor) -> Tensor:
@@ -125,7 +125,8 @@ class Mixture:
         require_generator(generator)
         k = torch.multinomial(self.weights, n, replacement=True, generator=generator)  # (n,)
         axis_variances, axes = self._axes
-        along = torch.randn(n, self.D, generator=generator, dtype=torch.float64) * axis_variances.clamp(min=0).sqrt()[k]
+        normal = torch.randn(n, self.D, generator=generator, dtype=torch.float64, device="cpu")
+        along = normal * axis_variances.clamp(min=0).sqrt()[k]
         return self.means[k] + torch.einsum("ne,nde->nd", along, axes[k])
 
 
@@ -188,15 +189,16 @@ class Points:
         """Draw n points with replacement, each moved by its Gaussian, (n, D) float64."""
         require_count("n", n)
         require_generator(generator)
-        k = torch.randint(len(self.data), (n,), generator=generator)
-        return self.data[k] + self.width * torch.randn(n, self.D, generator=generator, dtype=torch.float64)
+        k = torch.randint(len(self.data), (n,), generator=generator, device="cpu")
+        normal = torch.randn(n, self.D, generator=generator, dtype=torch.float64, device="cpu")
+        return self.data[k] + self.width * normal
 
 
 def _clean_view(density: Mixture | Points, x: Tensor) -> View:
     points = require_data("x", x)
     if points.ndim != 2 or points.shape[1] != density.D:
         raise ValueError(f"x: expected shape (N, {density.D}), got {tuple(points.shape)}")
-    ones = torch.ones(len(points), dtype=torch.float64)
+    ones = torch.ones(len(points), dtype=torch.float64, device="cpu")
     return density.view(points.to(torch.float64), ones, 0 * ones)
 
 
@@ -235,7 +237,7 @@ def _maximization(x: Tensor, r: Tensor, floor: float) -> Mixture:
     share = r.sum(0)  # (K,) how many points each component holds
     means = (r.T @ x) / share[:, None]  # (K, D)
     covariances = torch.stack([_covariance(x - mean, r[:, k] / share[k]) for k, mean in enumerate(means)])
-    return Mixture(share / share.sum(), means, covariances + floor * torch.eye(x.shape[1], dtype=torch.float64))
+    return Mixture(share / share.sum(), means, covariances + floor * torch.eye(x.shape[1], dtype=x.dtype, device="cpu"))
 
 
 def _covariance(offsets: Tensor, weights: Tensor) -> Tensor:
@@ -245,7 +247,7 @@ def _covariance(offsets: Tensor, weights: Tensor) -> Tensor:
 
 def _first_weights(x: Tensor, K: int, generator: torch.Generator) -> Tensor:
     """Seeds far apart (k-means++, Arthur and Vassilvitskii 2007), each point given to its nearest seed, softly."""
-    seeds = x[torch.randint(len(x), (1,), generator=generator)]
+    seeds = x[torch.randint(len(x), (1,), generator=generator, device="cpu")]
     for _ in range(K - 1):
         squared = torch.cdist(x, seeds).amin(1) ** 2  # (N,)
         if not bool((squared > 0).any()):

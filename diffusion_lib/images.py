@@ -64,7 +64,7 @@ def decode_image(data: bytes, size: int) -> Tensor:
     side = min(grey.size)
     left, top = (grey.width - side) / 2, (grey.height - side) / 2
     small = grey.resize((size, size), Image.Resampling.BILINEAR, box=(left, top, left + side, top + side))
-    return torch.as_tensor(np.asarray(small, dtype=np.float64))[None] / 127.5 - 1  # (1, size, size)
+    return torch.as_tensor(np.asarray(small, dtype=np.float64), device="cpu")[None] / 127.5 - 1  # (1, size, size)
 
 
 def _opened(data: bytes) -> Image.Image:

@@ -84,12 +84,12 @@ def denoising_draw(
         absent = require_count("no_label", no_label, int(labels.max()) + 1)
 
     def draw(generator: torch.Generator) -> tuple[Tensor, ...]:
-        chosen = torch.randperm(len(x0), generator=generator)[:batch]
-        t = torch.randint(1, schedule.T + 1, (batch,), generator=generator)
-        eps = torch.randn(batch, *x0.shape[1:], generator=generator, dtype=x0.dtype)
+        chosen = torch.randperm(len(x0), generator=generator, device="cpu")[:batch]
+        t = torch.randint(1, schedule.T + 1, (batch,), generator=generator, device="cpu")
+        eps = torch.randn(batch, *x0.shape[1:], generator=generator, dtype=x0.dtype, device="cpu")
         if labels is None:
             return x0[chosen], t, eps
-        dropped = torch.rand(batch, generator=generator) < drop
+        dropped = torch.rand(batch, generator=generator, dtype=torch.float32, device="cpu") < drop
         return x0[chosen], t, eps, labels[chosen].masked_fill(dropped, absent)
 
     return draw

@@ -31,7 +31,8 @@ def sliced_wasserstein(x: Tensor, y: Tensor, directions: int, generator: torch.G
     if points.shape[1] != others.shape[1]:
         raise ValueError(f"y: expected {points.shape[1]} dimensions a point like x, got {others.shape[1]}")
     require_count("directions", directions)
-    u = torch.randn(points.shape[1], directions, generator=require_generator(generator), dtype=torch.float64)
+    require_generator(generator)
+    u = torch.randn(points.shape[1], directions, generator=generator, dtype=torch.float64, device="cpu")
     u = u / u.norm(dim=0)  # (D, directions)
     return _along((points @ u).T, (others @ u).T).mean()
 
@@ -68,7 +69,8 @@ def _root(covariance: Tensor) -> Tensor:
 def _along(x: Tensor, y: Tensor) -> Tensor:
     """W1 of each row, (L, N) and (L, M) -> (L,)."""
     N, M = x.shape[1], y.shape[1]
-    ends = torch.cat([torch.arange(1, N + 1) * M, torch.arange(1, M + 1) * N]).unique()  # of the stairs, in 1 / (N M)
+    stairs = (torch.arange(1, n + 1, device="cpu") * m for n, m in ((N, M), (M, N)))
+    ends = torch.cat(list(stairs)).unique()  # of the stairs, in 1 / (N M)
     widths = ends.diff(prepend=ends.new_zeros(1)).to(torch.float64) / (N * M)
     stair_x = x.sort(1).values[:, (ends - 1) // M]  # (L, stairs)
     stair_y = y.sort(1).values[:, (ends - 1) // N]

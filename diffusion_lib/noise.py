@@ -30,7 +30,7 @@ def seeded(n: int) -> torch.Generator:
 
 def normal(*shape: int, seed: int) -> Tensor:
     """Return independent standard normal numbers of this shape, drawn from `seeded(seed)`, in the default dtype."""
-    return torch.randn(*shape, generator=seeded(seed))
+    return torch.randn(*shape, generator=seeded(seed), device="cpu")
 
 
 def noise_like(x: Tensor, generator: torch.Generator) -> Tensor:
@@ -44,4 +44,4 @@ def noise_like(x: Tensor, generator: torch.Generator) -> Tensor:
 
 def draw_like(x: Tensor, generator: torch.Generator) -> Tensor:
     """Return `noise_like` without its checks: for a loop that has checked its arguments once."""
-    return torch.randn(x.shape, generator=generator, dtype=x.dtype).to(x.device)
+    return torch.randn(x.shape, generator=generator, dtype=x.dtype, device="cpu").to(x.device)

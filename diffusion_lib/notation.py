@@ -116,7 +116,7 @@ def _from_log_alpha_bar(log_alpha_bar: Tensor) -> Amplitudes:
 
 
 def _log_alpha(a: Amplitudes) -> Tensor:
-    return _log_alpha_bar(a).diff(prepend=torch.zeros(1, dtype=torch.float64))
+    return _log_alpha_bar(a).diff(prepend=torch.zeros(1, dtype=torch.float64, device="cpu"))
 
 
 def _beta(a: Amplitudes) -> Tensor:

@@ -130,5 +130,5 @@ def _filled(path: Path, model: UNet, tensors: dict[str, Tensor]) -> UNet:
             f"{path}: {len(wrong)} tensors contradict the configuration; {name}: expected {expected.get(name)}, "
             f"got {found.get(name)}"
         )
-    model.load_state_dict(tensors)
+    model.float().load_state_dict(tensors)
     return model.eval().requires_grad_(False)

@@ -26,7 +26,7 @@ from diffusion_lib.denoisers import Clipped
 from diffusion_lib.files import remove_parts, write_atomically
 from diffusion_lib.images import crop, pad
 from diffusion_lib.models.unet import UNet, UNetConfig
-from diffusion_lib.noise import normal
+from diffusion_lib.noise import seeded
 from diffusion_lib.process import PARAMETERIZATIONS
 from diffusion_lib.samplers import ddim, final
 from diffusion_lib.schedules import SCHEDULES, Schedule, uniform_steps
@@ -277,8 +277,9 @@ def sample_images(network: pretrained.Pretrained, steps: int = 25, scale: float 
     The noise is that of `noise.seeded(seed)`. Raises: TypeError, ValueError.
     """
     config, schedule = network.model.config, network.schedule
-    labels = torch.arange(10).repeat(8)  # (80,) a row of all ten, eight times
-    noise = normal(80, config.channels, config.image_size, config.image_size, seed=seed)
+    labels = torch.arange(10, device="cpu").repeat(8)  # (80,) a row of all ten, eight times
+    shape = (80, config.channels, config.image_size, config.image_size)
+    noise = torch.randn(shape, generator=seeded(seed), dtype=torch.float32, device="cpu")
     require_count("steps", steps, 2, schedule.T)
     denoise = Clipped(network.denoiser(labels, scale))
     with torch.inference_mode():

@@ -186,7 +186,7 @@ def _visits(
     require_schedule("denoise", denoise, schedule)
     require_data("x", x)
     times = require_steps(steps, schedule.T)
-    index = torch.tensor(times)
+    index = torch.tensor(times, device="cpu")
     alpha_bar = schedule.alpha_bar[index]
     batches = index[:-1, None].to(x.device).expand(-1, len(x)).unbind(0)  # n times (B,)
     return list(zip(times[1:], times, batches, strict=False)), alpha_bar[1:], alpha_bar[:-1]

@@ -98,7 +98,7 @@ def from_beta(beta: Sequence[float] | Tensor) -> Schedule:
     if not bool(((steps > 0) & (steps < 1)).all()):
         outside = steps[~((steps > 0) & (steps < 1))].tolist()
         raise ValueError(f"beta: expected every variance strictly between 0 and 1, got {outside[:4]}")
-    return Schedule(torch.cat([torch.ones(1, dtype=torch.float64), (1 - steps).cumprod(0)]))
+    return Schedule(torch.cat([torch.ones(1, dtype=torch.float64, device="cpu"), (1 - steps).cumprod(0)]))
 
 
 def linear(T: int = 1000, start: float = 1e-4, end: float = 0.02) -> Schedule:
@@ -106,7 +106,7 @@ def linear(T: int = 1000, start: float = 1e-4, end: float = 0.02) -> Schedule:
     require_count("T", T)
     require_inside("start", start, 0.0, 1.0)
     require_inside("end", end, 0.0, 1.0)
-    return from_beta(torch.linspace(start, end, T, dtype=torch.float64))
+    return from_beta(torch.linspace(start, end, T, dtype=torch.float64, device="cpu"))
 
 
 def scaled_linear(T: int = 1000, start: float = 0.00085, end: float = 0.012) -> Schedule:
@@ -114,18 +114,18 @@ def scaled_linear(T: int = 1000, start: float = 0.00085, end: float = 0.012) -> 
     require_count("T", T)
     require_inside("start", start, 0.0, 1.0)
     require_inside("end", end, 0.0, 1.0)
-    return from_beta(torch.linspace(start**0.5, end**0.5, T, dtype=torch.float64) ** 2)
+    return from_beta(torch.linspace(start**0.5, end**0.5, T, dtype=torch.float64, device="cpu") ** 2)
 
 
 def constant(T: int = 1000, beta: float = 0.01) -> Schedule:
     """The same step variance at every time: alpha_bar_t = (1 - beta)^t."""
     require_inside("beta", beta, 0.0, 1.0)
-    return from_beta(torch.full((require_count("T", T),), float(beta), dtype=torch.float64))
+    return from_beta(torch.full((require_count("T", T),), float(beta), dtype=torch.float64, device="cpu"))
 
 
 def su(T: int = 1000, slope: float = 0.02) -> Schedule:
     """Su Jianlin's schedule: step t keeps the amplitude sqrt(1 - slope t / T), so beta_t = slope t / T (Su 2022)."""
-    times = torch.arange(1, require_count("T", T) + 1, dtype=torch.float64)
+    times = torch.arange(1, require_count("T", T) + 1, dtype=torch.float64, device="cpu")
     return from_beta(require_inside("slope", slope, 0.0, 1.0) * times / T)
 
 
@@ -133,7 +133,7 @@ def cosine(T: int = 1000, s: float = 0.008) -> Schedule:
     """The cosine schedule, with beta at most 0.999 (Nichol and Dhariwal 2021, eq. 17).
 
     alpha_bar_t = f(t) / f(0), f(t) = cos^2((t/T + s) / (1 + s) pi/2)."""
-    times = torch.arange(require_count("T", T) + 1, dtype=torch.float64) / T
+    times = torch.arange(require_count("T", T) + 1, dtype=torch.float64, device="cpu") / T
     f = torch.cos((times + require_positive("s", s)) / (1 + s) * torch.pi / 2) ** 2
     return from_beta((1 - f[1:] / f[:-1]).clamp(max=0.999))  # without the clip the last step would keep nothing
 
@@ -155,7 +155,7 @@ def uniform_steps(schedule: Schedule, n: int) -> Tensor:
     a single jump from T to 0 is the list [T, 0].
     """
     require_count("n", n, min(2, schedule.T), schedule.T)
-    return _falling(torch.linspace(schedule.T, 1, n, dtype=torch.float64))
+    return _falling(torch.linspace(schedule.T, 1, n, dtype=torch.float64, device="cpu"))
 
 
 def log_snr_steps(schedule: Schedule, n: int) -> Tensor:
@@ -166,10 +166,10 @@ def log_snr_steps(schedule: Schedule, n: int) -> Tensor:
     """
     require_count("n", n, min(2, schedule.T), schedule.T)
     log_snr = schedule.log_snr[1:]
-    wanted = torch.linspace(float(log_snr[-1]), float(log_snr[0]), n, dtype=torch.float64)
+    wanted = torch.linspace(float(log_snr[-1]), float(log_snr[0]), n, dtype=torch.float64, device="cpu")
     return _falling((wanted[:, None] - log_snr).abs().argmin(1) + 1)
 
 
 def _falling(times: Tensor) -> Tensor:
     visited = times.round().to(torch.int64).unique().flip(0)  # T, ..., 1
-    return torch.cat([visited, torch.zeros(1, dtype=torch.int64)])
+    return torch.cat([visited, torch.zeros(1, dtype=torch.int64, device="cpu")])

@@ -12,15 +12,15 @@ from diffusion_lib.densities import Mixture
 
 def two_moons(std: float = 0.1) -> Mixture:
     """Two interlocking half circles of radius 1, each 16 Gaussians of standard deviation `std`; centred, in 2-D."""
-    angle = torch.linspace(0, math.pi, 16, dtype=torch.float64)
+    angle = torch.linspace(0, math.pi, 16, dtype=torch.float64, device="cpu")
     upper = torch.stack([angle.cos(), angle.sin()], 1)  # (16, 2)
-    moons = torch.cat([upper, torch.tensor([1.0, 0.5], dtype=torch.float64) - upper])  # (32, 2)
+    moons = torch.cat([upper, torch.tensor([1.0, 0.5], dtype=torch.float64, device="cpu") - upper])  # (32, 2)
     return _even(moons - moons.mean(0), std)
 
 
 def rings(std: float = 0.1) -> Mixture:
     """Two rings, radius 0.6 and 1.5, of the same mass: 16 and 40 Gaussians of standard deviation `std`, in 2-D."""
-    weights = torch.cat([torch.full((n,), 0.5 / n, dtype=torch.float64) for n in (16, 40)])
+    weights = torch.cat([torch.full((n,), 0.5 / n, dtype=torch.float64, device="cpu") for n in (16, 40)])
     return Mixture.isotropic(weights, torch.cat([0.6 * _circle(16), 1.5 * _circle(40)]), std)
 
 
@@ -31,16 +31,16 @@ def eight_gaussians(std: float = 0.15) -> Mixture:
 
 def bimodal(std: float = 0.2) -> Mixture:
     """Two Gaussians of standard deviation `std` at -1 and 1 with equal weights: the course's 1-D example."""
-    return _even(torch.tensor([[-1.0], [1.0]], dtype=torch.float64), std)
+    return _even(torch.tensor([[-1.0], [1.0]], dtype=torch.float64, device="cpu"), std)
 
 
 def _circle(n: int) -> Tensor:
-    angle = torch.arange(n, dtype=torch.float64) * (2 * math.pi / n)
+    angle = torch.arange(n, dtype=torch.float64, device="cpu") * (2 * math.pi / n)
     return torch.stack([angle.cos(), angle.sin()], 1)  # (n, 2)
 
 
 def _even(means: Tensor, std: float) -> Mixture:
-    return Mixture.isotropic(torch.full((len(means),), 1 / len(means), dtype=torch.float64), means, std)
+    return Mixture.isotropic(torch.full((len(means),), 1 / len(means), dtype=torch.float64, device="cpu"), means, std)
 
 
 @dataclass(frozen=True)
@@ -71,10 +71,10 @@ class Checkerboard:
         """Draw n points, (n, 2) float64: a dark cell, then a place in it."""
         require_count("n", n)
         require_generator(generator)
-        k = torch.randint(self.cells**2 // 2, (n,), generator=generator)  # dark cells, counted row by row
+        k = torch.randint(self.cells**2 // 2, (n,), generator=generator, device="cpu")  # dark cells, counted row by row
         row = 2 * k // self.cells
         column = 2 * k % self.cells + row % 2
-        place = torch.rand(n, 2, generator=generator, dtype=torch.float64)
+        place = torch.rand(n, 2, generator=generator, dtype=torch.float64, device="cpu")
         return torch.stack([column, row], 1) + place - self.cells / 2
 
 

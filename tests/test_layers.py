@@ -4,6 +4,7 @@ import subprocess
 import sys
 from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -84,6 +85,12 @@ def test_sinusoidal_is_the_formula_cosines_first(width):
     found = sinusoidal(torch.from_numpy(t), width)
     assert found.dtype == torch.float64 and found.shape == (6, width)
     np.testing.assert_allclose(found.numpy(), expected, rtol=0, atol=1e-12)
+
+
+def test_times_are_embedded_in_float64_on_the_cpu_whatever_the_device():
+    """Apple's GPUs have no float64: nothing but the copy on the CPU may be looked at."""
+    times, embedding = torch.tensor([1, 500, 1000]), layers.TimeEmbedding(8, 16)
+    assert torch.equal(embedding(SimpleNamespace(cpu=lambda: times)), embedding(times))
 
 
 def test_dot_products_of_times_depend_on_their_difference_only():

@@ -242,6 +242,7 @@ def test_config_refuses(change, error, message):
         (torch.ones(1, 8, 8), [1], [0], ValueError, r"x_t: expected shape \(B, 1, 8, 8\), got \(1, 8, 8\)"),
         (X.long(), [1, 2], [0, 1], TypeError, "x_t: expected floating point, got torch.int64"),
         (X.numpy(), [1, 2], [0, 1], TypeError, "x_t: expected a torch.Tensor, got ndarray"),
+        (X.double(), [1, 2], [0, 1], TypeError, r"network's weights, torch.float32, got torch.float64: x_t.to\(torch"),
         (X, [1, 2, 3], [0, 1], ValueError, r"t: expected one time or shape \(2,\), got shape \(3,\)"),
         (X, [[1], [2]], [0, 1], ValueError, r"t: expected one time or shape \(2,\), got shape \(2, 1\)"),
         (X, 5, [0, 1], ValueError, r"t: expected shape \(2,\), one time an image, got a single time"),

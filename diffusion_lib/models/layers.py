@@ -41,7 +41,9 @@ class TimeEmbedding(nn.Module):
 
     def forward(self, t: Tensor) -> Tensor:
         """Return the embedding of t, (B,) -> (B, embedding)."""
-        return self.mix(silu(self.expand(sinusoidal(t, self.width).to(self.expand.weight))))
+        weight = self.expand.weight
+        waves = sinusoidal(t.cpu(), self.width).to(weight.dtype).to(weight.device)  # not every device has float64
+        return self.mix(silu(self.expand(waves)))
 
 
 class Norm(nn.GroupNorm):

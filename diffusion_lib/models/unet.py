@@ -138,7 +138,7 @@ class UNet(nn.Module):
     def __init__(self, config: UNetConfig, seed: int = 0) -> None:
         super().__init__()
         self.config = config
-        with torch.random.fork_rng(devices=[]):
+        with torch.random.fork_rng(devices=[]), torch.device("cpu"):
             torch.manual_seed(seed)
             self._build(config)
         self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # PyTorch's stubs lack it
@@ -200,6 +200,12 @@ class UNet(nn.Module):
         expected = (self.config.channels, self.config.image_size, self.config.image_size)
         if require_real("x_t", x_t).ndim != 4 or tuple(x_t.shape[1:]) != expected:
             raise ValueError(f"x_t: expected shape (B, {', '.join(map(str, expected))}), got {tuple(x_t.shape)}")
+        weights = self.stem.weight
+        if x_t.dtype != weights.dtype and not torch.is_autocast_enabled(x_t.device.type):
+            raise TypeError(
+                f"x_t: expected the dtype of the network's weights, {weights.dtype}, got {x_t.dtype}: "
+                f"x_t.to({weights.dtype}), or network.to({x_t.dtype})"
+            )
         if require_time("t", t, 1, 2**31, x_t.shape[0]).ndim != 1:
             raise ValueError(f"t: expected shape ({len(x_t)},), one time an image, got a single time")
         require_labels(labels, self.config.classes, x_t.shape[0])  # not len(): traced, that would fix the batch

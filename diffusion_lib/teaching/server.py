@@ -12,7 +12,7 @@ VIEW = "application/vnd.jupyter.widget-view+json"
 TWIN = "data-explorer="  # what marks the HTML of an explorer
 
 
-def drop_views(model: dict[str, Any], **_: Any) -> None:
+def drop_views(model: dict[str, Any], path: str = "", contents_manager: object = None) -> None:
     """Take, in place, the widget view out of every output of a notebook's model that holds an explorer's twin.
 
     A pre-save hook of Jupyter's contents manager; any other file passes through.

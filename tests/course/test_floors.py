@@ -47,6 +47,7 @@ FLOORS = {
     "teaching.style": set(),
     "teaching.plots": {"teaching.style"},
     "teaching.frames": set(),
+    "teaching.server": set(),
     "teaching.explorer": {"teaching.frames", "teaching.registry"},
 }
 FIGURES = {"teaching.style", "teaching.plots"}
