@@ -1,13 +1,29 @@
-"""Checks of arguments, one function per kind of mistake: each error names argument, expectation and value."""
+"""Checks of arguments, one function per kind of mistake: each error names argument, expectation and value.
+
+Where an integer is expected, whatever Python can use as an index will do (numpy's integers too, but not True), and
+where a tensor of integers is expected, a list or an array of them. An error has at most 300 characters.
+"""
 
 import math
 from collections.abc import Sequence
 from itertools import pairwise
+from operator import index
+from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
 INTEGER_DTYPES = (torch.uint8, torch.int8, torch.int16, torch.int32, torch.int64)
+MOST = 80  # characters of a value that an error shows
+
+
+def shown(value: object) -> str:
+    """Return a value as an error shows it: what Python would print, cut where it is long."""
+    if isinstance(value, Tensor | np.ndarray):
+        return f"{type(value).__name__} of {value.dtype}, shape {tuple(value.shape)}"
+    text = repr(value)
+    return text if len(text) <= MOST else f"{text[:MOST]} ..."
 
 
 def require_tensor(name: str, value: object) -> Tensor:
@@ -56,6 +72,7 @@ def require_table(name: str, value: object, shape: str, shortest: int) -> Tensor
     if isinstance(value, Tensor) and value.is_complex():
         raise TypeError(f"{name}: expected real numbers, got {value.dtype}")
     try:
+        value = np.ascontiguousarray(value) if isinstance(value, np.ndarray) else value  # PyTorch takes no reversed one
         table = torch.as_tensor(value, dtype=torch.float64, device="cpu").detach().clone()
     except (TypeError, ValueError, RuntimeError) as error:
         raise TypeError(f"{name}: expected a table of numbers, got {type(value).__name__}") from error
@@ -68,11 +85,19 @@ def require_table(name: str, value: object, shape: str, shortest: int) -> Tensor
     return table
 
 
-def require_time(name: str, t: int | Tensor, low: int, high: int, batch: int | None = None) -> Tensor:
+def integers(name: str, value: Any) -> Tensor:
+    """Return an integer, or a list, array or tensor of integers, as a tensor; TypeError for anything else."""
+    if isinstance(value, Tensor):
+        return value
+    array = np.asarray(value) if isinstance(value, list | tuple | np.ndarray | np.integer | int) else None
+    if array is None or isinstance(value, bool) or array.dtype.kind not in "iu":
+        raise TypeError(f"{name}: expected an integer, or a list, array or tensor of integers, got {shown(value)}")
+    return torch.as_tensor(np.array(array, dtype=np.int64), device="cpu")
+
+
+def require_time(name: str, t: Any, low: int, high: int, batch: int | None = None) -> Tensor:
     """Return integer times in low..high as an int64 CPU tensor, () or (B,); TypeError or ValueError for any others."""
-    if isinstance(t, bool) or not isinstance(t, int | Tensor):
-        raise TypeError(f"{name}: expected an int or an integer tensor, got {type(t).__name__} {t!r}")
-    times = torch.as_tensor(t, device="cpu")
+    times = integers(name, t).cpu()
     if times.dtype not in INTEGER_DTYPES:
         raise TypeError(f"{name}: expected integers, got a tensor of {times.dtype}")
     if times.ndim > 1 or (times.ndim == 1 and batch is not None and times.shape[0] != batch):
@@ -85,28 +110,32 @@ def require_time(name: str, t: int | Tensor, low: int, high: int, batch: int | N
 
 def require_earlier(s: Tensor, t: Tensor) -> None:
     """ValueError unless every s is below its t."""
-    if not bool((s < t).all()):
-        raise ValueError(f"s: expected times before t, got s = {s.tolist()} with t = {t.tolist()}")
+    late = ~(s < t)
+    if bool(late.any()):
+        s, t = (x.expand_as(late).reshape(-1)[late.reshape(-1)][0] for x in (s, t))
+        raise ValueError(f"s: expected times before t, got s = {int(s)} with t = {int(t)}")
 
 
-def require_steps(steps: Sequence[int] | Tensor, T: int) -> list[int]:
+def require_steps(steps: Any, T: int) -> list[int]:
     """Return the times to visit as ints if they fall strictly within T..0; TypeError or ValueError otherwise."""
-    if not isinstance(steps, Sequence | Tensor) or (isinstance(steps, Tensor) and steps.ndim != 1):
-        raise TypeError(f"steps: expected a list of integers or an integer tensor (n+1,), got {steps!r}")
-    times = list(steps.tolist() if isinstance(steps, Tensor) else steps)
-    if any(isinstance(t, bool) or not isinstance(t, int) for t in times):
-        raise TypeError(f"steps: expected integers, got {times}")
+    listed = isinstance(steps, Sequence) and not isinstance(steps, str | bytes)
+    if not listed and (not isinstance(steps, Tensor | np.ndarray) or steps.ndim != 1):
+        raise TypeError(f"steps: expected a list, array or tensor of integers (n+1,), got {shown(steps)}")
+    values = list(steps) if listed else steps.tolist()
+    times = [_index("steps", t, f" at place {i}") for i, t in enumerate(values)]
     if len(times) < 2:
         raise ValueError(f"steps: expected at least a start and an end, got {times}")
-    if times[0] > T or times[-1] < 0 or any(s >= t for t, s in pairwise(times)):
-        raise ValueError(f"steps: expected times that fall strictly within {T}..0, got {times}")
+    for i, (t, s) in enumerate(pairwise([T + 1, *times])):
+        if s >= t or s < 0:
+            before = f"{t}, " if i else ""
+            raise ValueError(f"steps: expected times that fall strictly within {T}..0, got {before}{s} at place {i}")
     return times
 
 
 def require_between(name: str, value: float, low: float, high: float) -> float:
     """Return a real number if it lies in [low, high]; TypeError or ValueError otherwise (NaN lies nowhere)."""
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        raise TypeError(f"{name}: expected a number, got {type(value).__name__} {value!r}")
+    if isinstance(value, bool) or not isinstance(value, int | float | np.integer | np.floating):
+        raise TypeError(f"{name}: expected a number, got {type(value).__name__} {shown(value)}")
     if not low <= value <= high:
         raise ValueError(f"{name}: expected a number in [{low}, {high}], got {value}")
     return float(value)
@@ -128,23 +157,32 @@ def require_positive(name: str, value: float) -> float:
 
 def require_count(name: str, value: object, low: int = 1, high: int | None = None) -> int:
     """Return an int in low..high (no upper end if None); TypeError or ValueError otherwise."""
-    if isinstance(value, bool) or not isinstance(value, int):
-        raise TypeError(f"{name}: expected an int, got {type(value).__name__} {value!r}")
-    if value < low or (high is not None and value > high):
+    number = _index(name, value)
+    if number < low or (high is not None and number > high):
         expected = f"at least {low}" if high is None else f"{low}..{high}"
-        raise ValueError(f"{name}: expected {expected}, got {value}")
-    return value
+        raise ValueError(f"{name}: expected {expected}, got {number}")
+    return number
 
 
-def require_labels(labels: object, classes: int, batch: int) -> None:
-    """Labels (batch,) in 0..classes where there are classes, none where there are not; TypeError or ValueError else."""
+def _index(name: str, value: Any, where: str = "") -> int:
+    """An integer, numpy's too, as an int; but neither True nor a tensor, which would hide what was meant."""
+    if isinstance(value, int | np.integer) and not isinstance(value, bool):
+        return index(value)
+    raise TypeError(f"{name}: expected an int, got {type(value).__name__} {shown(value)}{where}")
+
+
+def require_labels(labels: Any, classes: int, batch: int) -> Tensor | None:
+    """Return labels (batch,) in 0..classes where there are classes, None where there are not, if they are so given.
+
+    Raises: TypeError, ValueError otherwise.
+    """
     if classes == 0:
         if labels is not None:
             raise ValueError("labels: expected None (this network was built without classes), got labels")
-        return
+        return None
     if labels is None:
         raise ValueError(f"labels: expected a tensor ({batch},) in 0..{classes} ({classes}: no label), got None")
-    tensor = require_tensor("labels", labels)
+    tensor = integers("labels", labels)
     if tensor.dtype not in INTEGER_DTYPES[3:]:
         raise TypeError(f"labels: expected int32 or int64, got {tensor.dtype}")
     if tuple(tensor.shape) != (batch,):
@@ -153,6 +191,7 @@ def require_labels(labels: object, classes: int, batch: int) -> None:
         raise ValueError(
             f"labels: expected 0..{classes} ({classes}: no label), got {int(tensor.min())}..{int(tensor.max())}"
         )
+    return tensor
 
 
 def require_generator(generator: object) -> torch.Generator:
@@ -171,7 +210,7 @@ def require_generator(generator: object) -> torch.Generator:
 def require_choice(name: str, value: object, choices: Sequence[str]) -> str:
     """Return `value` if it is one of `choices`; ValueError otherwise."""
     if value not in choices:
-        raise ValueError(f"{name}: expected one of {', '.join(choices)}, got {value!r}")
+        raise ValueError(f"{name}: expected one of {', '.join(choices)}, got {shown(value)}")
     return str(value)
 
 

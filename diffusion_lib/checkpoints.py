@@ -30,14 +30,14 @@ class Checkpoint(NamedTuple):
     tensors: dict[str, Tensor]
 
 
-def save(path: Path, trainer: Trainer, description: Mapping[str, Any]) -> None:
+def save(path: str | Path, trainer: Trainer, description: Mapping[str, Any]) -> None:
     """Write a checkpoint whole or not at all; the description (JSON) says what run it belongs to. Raises: OSError."""
     run = json.dumps({"training": asdict(trainer.config), **description}, sort_keys=True)
     metadata = {"format": FORMAT, "step": str(trainer.step), "run": run}
-    write_atomically(path, packed(trainer.tensors(), metadata))
+    write_atomically(Path(path), packed(trainer.tensors(), metadata))
 
 
-def read(path: Path) -> Checkpoint:
+def read(path: str | Path) -> Checkpoint:
     """Return what a file written by `save` holds, its description in today's terms.
 
     Raises: CheckpointError (missing, damaged, foreign, or of a network that is not built any more).
@@ -61,7 +61,7 @@ def read(path: Path) -> Checkpoint:
         ) from error
 
 
-def load(path: Path, trainer: Trainer, description: Mapping[str, Any]) -> None:
+def load(path: str | Path, trainer: Trainer, description: Mapping[str, Any]) -> None:
     """Restore a trainer from a checkpoint of the same run.
 
     Raises: CheckpointError for a file that is missing, damaged, foreign, or of a run with other settings; the trainer

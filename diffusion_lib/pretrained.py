@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -42,7 +42,7 @@ class Pretrained:
     run: Mapping[str, Any]
     sha256: str = ""  # of the file that it was read from
 
-    def denoiser(self, labels: Tensor | None = None, scale: float = 1.0) -> Denoiser:
+    def denoiser(self, labels: Tensor | Sequence[int] | None = None, scale: float = 1.0) -> Denoiser:
         """Return a denoiser with its labels bound: int64 (B,), one for each image of the batch, or None for no label.
 
         With a guidance `scale` other than 1 it is `Guided` by the same network without labels. Raises: ValueError,
@@ -56,7 +56,7 @@ class Pretrained:
         labelled = self._bound(labels)
         return labelled if scale == 1.0 else Guided(labelled, unlabelled, scale)
 
-    def _bound(self, labels: Tensor | None) -> LearnedDenoiser:
+    def _bound(self, labels: Tensor | Sequence[int] | None) -> LearnedDenoiser:
         model = partial(_unlabelled, self.model) if labels is None else partial(self.model, labels=labels)
         return LearnedDenoiser(self.schedule, model, self.parameterization)
 
@@ -77,12 +77,13 @@ def pretrained(name: str) -> Pretrained:
     return load_weights(ASSETS / f"{name}.safetensors", SHA256[name])
 
 
-def load_weights(path: Path, sha256: str | None = None) -> Pretrained:
+def load_weights(path: str | Path, sha256: str | None = None) -> Pretrained:
     """Return the network in a weights file that `python -m diffusion_lib train` wrote, in float32, ready to sample.
 
     Raises: WeightsError for a file that is missing, has another SHA-256 than the one given, is damaged, is not such a
     file, or whose tensors contradict its description.
     """
+    path = Path(path)
     content = _content(path, sha256)
     try:
         metadata, tensors = _metadata(content), load_tensors(content)

@@ -38,9 +38,8 @@ class TrainingConfig:
     bf16: bool = False  # compute in bfloat16 where PyTorch's autocast says it is safe; weights stay in their dtype
 
     def __post_init__(self) -> None:
-        require_count("steps", self.steps)
-        require_count("warmup", self.warmup, 0)
-        require_count("seed", self.seed, 0, 2**32 - 1)
+        for name, low, high in (("steps", 1, None), ("warmup", 0, None), ("seed", 0, 2**32 - 1)):
+            object.__setattr__(self, name, require_count(name, getattr(self, name), low, high))
         require_positive("lr", self.lr)
         require_positive("clip", self.clip)
         require_between("ema", self.ema, 0.0, 1.0)

@@ -46,7 +46,8 @@ def test_what_is_right_comes_back():
     assert require_positive("std", 1e-300) == 1e-300
     table = require_table("beta", [1, 0.1], "(T,)", 1)
     assert table.dtype == torch.float64 and table.tolist() == [1.0, 0.1]
-    assert require_labels(torch.tensor([0, 3]), 3, 2) is None and require_labels(None, 0, 2) is None
+    labels = torch.tensor([0, 3])
+    assert require_labels(labels, 3, 2) is labels and require_labels(None, 0, 2) is None
     assert require_earlier(torch.tensor(1), torch.tensor([2, 3])) is None
 
 
@@ -111,28 +112,30 @@ def test_a_list_keeps_all_its_digits():
         (lambda: require_time("t", 5.0, 1, 10), TypeError, "t", "5.0"),
         (lambda: require_time("t", True, 1, 10), TypeError, "t", "True"),
         (lambda: require_time("t", "5", 1, 10), TypeError, "t", "'5'"),
-        (lambda: require_time("t", [5], 1, 10), TypeError, "t", "[5]"),
+        (lambda: require_time("t", [5.0], 1, 10), TypeError, "t", "[5.0]"),
+        (lambda: require_time("t", [True], 1, 10), TypeError, "t", "[True]"),
+        (lambda: require_time("t", np.array([0.5]), 1, 10), TypeError, "t", "float64"),
         (lambda: require_time("t", torch.tensor([5.0]), 1, 10), TypeError, "t", "torch.float32"),
         (lambda: require_time("t", torch.tensor([True]), 1, 10), TypeError, "t", "torch.bool"),
         (lambda: require_time("t", torch.tensor([[5]]), 1, 10), ValueError, "t", "(1, 1)"),
         (lambda: require_time("t", torch.tensor([5, 6]), 1, 10, 3), ValueError, "t", "(2,)"),
         (lambda: require_time("t", torch.tensor([5]), 1, 10, 3), ValueError, "t", "(1,)"),
         (lambda: require_time("t", torch.tensor([5, 11]), 1, 10, 2), ValueError, "t", "11"),
-        (lambda: require_earlier(torch.tensor([1, 3]), torch.tensor([2, 3])), ValueError, "s", "[1, 3]"),
-        (lambda: require_steps([5, 5], 9), ValueError, "steps", "[5, 5]"),
-        (lambda: require_steps([0, 5], 9), ValueError, "steps", "[0, 5]"),
-        (lambda: require_steps([10, 0], 9), ValueError, "steps", "[10, 0]"),
-        (lambda: require_steps([9, -1], 9), ValueError, "steps", "[9, -1]"),
+        (lambda: require_earlier(torch.tensor([1, 3]), torch.tensor([2, 3])), ValueError, "s", "s = 3 with t = 3"),
+        (lambda: require_steps([5, 5], 9), ValueError, "steps", "5, 5 at place 1"),
+        (lambda: require_steps([0, 5], 9), ValueError, "steps", "0, 5 at place 1"),
+        (lambda: require_steps([10, 0], 9), ValueError, "steps", "10 at place 0"),
+        (lambda: require_steps([9, -1], 9), ValueError, "steps", "9, -1 at place 1"),
         (lambda: require_steps([9], 9), ValueError, "steps", "[9]"),
         (lambda: require_steps([], 9), ValueError, "steps", "[]"),
         (lambda: require_steps(None, 9), TypeError, "steps", "None"),
         (lambda: require_steps(9, 9), TypeError, "steps", "9"),
-        (lambda: require_steps(torch.tensor(9), 9), TypeError, "steps", "9"),
-        (lambda: require_steps(torch.tensor([[9, 0]]), 9), TypeError, "steps", "tensor([[9,"),
-        (lambda: require_steps([9.0, 0.0], 9), TypeError, "steps", "[9.0, 0.0]"),
-        (lambda: require_steps([True, False], 9), TypeError, "steps", "[True, False]"),
-        (lambda: require_steps(torch.tensor([9.0, 0.0]), 9), TypeError, "steps", "[9.0, 0.0]"),
-        (lambda: require_steps(["9", "0"], 9), TypeError, "steps", "['9', '0']"),
+        (lambda: require_steps(torch.tensor(9), 9), TypeError, "steps", "shape ()"),
+        (lambda: require_steps(torch.tensor([[9, 0]]), 9), TypeError, "steps", "shape (1, 2)"),
+        (lambda: require_steps([9, 0.0], 9), TypeError, "steps", "0.0 at place 1"),
+        (lambda: require_steps([True, False], 9), TypeError, "steps", "True at place 0"),
+        (lambda: require_steps(torch.tensor([9.0, 0.0]), 9), TypeError, "steps", "9.0 at place 0"),
+        (lambda: require_steps(["9", "0"], 9), TypeError, "steps", "'9' at place 0"),
         (lambda: require_table("beta", [1, 1j], "(T,)", 1), TypeError, "beta", "list"),
         (lambda: require_table("beta", torch.ones(2) * 1j, "(T,)", 1), TypeError, "beta", "torch.complex64"),
         (lambda: require_table("beta", "0.1", "(T,)", 1), TypeError, "beta", "str"),
@@ -159,7 +162,10 @@ def test_a_list_keeps_all_its_digits():
         (lambda: require_count("n", True), TypeError, "n", "True"),
         (lambda: require_labels(None, 3, 2), ValueError, "labels", "None"),
         (lambda: require_labels(torch.tensor([0, 1]), 0, 2), ValueError, "labels", "got labels"),
-        (lambda: require_labels([0, 1], 3, 2), TypeError, "labels", "list"),
+        (lambda: require_labels([0, 1.0], 3, 2), TypeError, "labels", "[0, 1.0]"),
+        (lambda: require_count("n", torch.tensor(3)), TypeError, "n", "Tensor"),
+        (lambda: require_count("n", np.True_), TypeError, "n", "True"),
+        (lambda: require_steps("90", 9), TypeError, "steps", "'90'"),
         (lambda: require_labels(torch.tensor([0.0, 1.0]), 3, 2), TypeError, "labels", "torch.float32"),
         (lambda: require_labels(torch.tensor([0]), 3, 2), ValueError, "labels", "(1,)"),
         (lambda: require_labels(torch.tensor([0, 4]), 3, 2), ValueError, "labels", "0..4"),
@@ -172,6 +178,43 @@ def test_a_list_keeps_all_its_digits():
 def test_what_is_wrong_is_named(call, kind, name, came):
     error = refusal(call)
     assert type(error) is kind and names_everything(error, name, came), error
+
+
+def test_what_numpy_gives_is_taken():
+    """Integers of numpy, arrays that are reversed views, lists of integers."""
+    count, fraction = require_count("n", np.int64(3)), require_between("eta", np.float32(0.5), 0, 1)
+    assert (type(count), count, type(fraction), fraction) == (int, 3, float, 0.5)
+    assert require_steps(np.arange(4)[::-1], 9) == require_steps([np.int64(t) for t in (3, 2, 1, 0)], 9) == [3, 2, 1, 0]
+    assert require_table("beta", np.array([1.0, 0.5])[::-1], "(T,)", 1).tolist() == [0.5, 1.0]
+    for t in ([3, 1], (3, 1), np.array([1, 3])[::-1], np.array([3, 1], np.uint16)):
+        assert require_time("t", t, 1, 9, 2).tolist() == [3, 1]
+    assert require_time("t", np.int32(3), 1, 9).tolist() == 3
+    assert require_labels([0, 3], 3, 2).tolist() == require_labels(np.array([3, 0])[::-1], 3, 2).tolist() == [0, 3]
+
+
+MANY = 5000
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        lambda: require_steps(list(range(MANY)), MANY),
+        lambda: require_steps([0.5] * MANY, MANY),
+        lambda: require_steps("9" * MANY, MANY),
+        lambda: require_steps(torch.rand(MANY, MANY), 9),
+        lambda: require_earlier(torch.arange(MANY), torch.zeros(MANY)),
+        lambda: require_time("t", ["x"] * MANY, 1, 9),
+        lambda: require_time("t", torch.arange(MANY), 1, 9),
+        lambda: require_count("n", "n" * MANY),
+        lambda: require_between("eta", "n" * MANY, 0, 1),
+        lambda: require_labels(list(range(MANY)), 9, MANY),
+        lambda: require_labels([0.5] * MANY, 9, MANY),
+        lambda: require_choice("variance", "b" * MANY, ("beta",)),
+        lambda: require_table("beta", [math.inf] * MANY, "(T,)", 1),
+    ],
+)
+def test_no_error_is_longer_than_300_characters(call):
+    assert len(str(refusal(call))) <= 300
 
 
 def test_every_check_is_tested_here():

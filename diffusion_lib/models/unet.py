@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from diffusion_lib.arguments import require_count, require_labels, require_real, require_time
+from diffusion_lib.arguments import require_count, require_labels, require_real, require_time, shown
 from diffusion_lib.models.layers import (
     Down,
     Norm,
@@ -39,11 +39,13 @@ class UNetConfig:
 
     def __post_init__(self) -> None:
         for name in ("channels", "image_size", "width", "blocks", "groups", "heads"):
-            require_count(name, getattr(self, name))
-        require_count("classes", self.classes, 0)
+            object.__setattr__(self, name, require_count(name, getattr(self, name)))
+        object.__setattr__(self, "classes", require_count("classes", self.classes, 0))
         for name in ("mults", "attention_at"):
-            if not isinstance(getattr(self, name), tuple | list):
-                raise TypeError(f"{name}: expected a tuple of integers, got {getattr(self, name)!r}")
+            values = getattr(self, name)
+            if not isinstance(values, tuple | list):
+                raise TypeError(f"{name}: expected a tuple of integers, got {shown(values)}")
+            object.__setattr__(self, name, tuple(require_count(name, value) for value in values))
         if not self.mults:
             raise ValueError("mults: expected at least one stage, got none")
         factor = 2 ** (len(self.mults) - 1)
@@ -65,7 +67,7 @@ class UNetConfig:
     @property
     def widths(self) -> tuple[int, ...]:
         """The channels of each stage."""
-        return tuple(self.width * require_count("mults", m) for m in self.mults)
+        return tuple(self.width * m for m in self.mults)
 
     @property
     def sizes(self) -> tuple[int, ...]:
@@ -178,13 +180,13 @@ class UNet(nn.Module):
         stages = self.shifts(silu(emb)).split([sum(channels) for channels in self.block_channels], dim=1)
         return [stage.split(channels, dim=1) for stage, channels in zip(stages, self.block_channels, strict=True)]
 
-    def forward(self, x_t: Tensor, t: Tensor, labels: Tensor | None = None) -> Tensor:
+    def forward(self, x_t: Tensor, t: Tensor, labels: Tensor | Sequence[int] | None = None) -> Tensor:
         """Return the network's answer, of the shape and dtype of x_t.
 
         Args: x_t (B, channels, image_size, image_size); t integer (B,), at least 1; labels integer (B,) in 0..classes,
         if and only if the network has classes. Raises: TypeError, ValueError.
         """
-        self._check(x_t, t, labels)
+        labels = self._check(x_t, t, labels)
         shifts, middle = self.embed(t, labels), len(self.down)
         x, kept = self.stem(x_t), []
         for stage, stage_shifts in zip(self.down, shifts[:middle], strict=True):
@@ -196,7 +198,8 @@ class UNet(nn.Module):
             x = stage(x, stage_shifts, kept.pop())
         return self.head(silu(self.norm(x))).to(x_t.dtype)
 
-    def _check(self, x_t: Tensor, t: Tensor, labels: Tensor | None) -> None:
+    def _check(self, x_t: Tensor, t: Tensor, labels: Tensor | Sequence[int] | None) -> Tensor | None:
+        """Return the labels as a tensor beside x_t."""
         expected = (self.config.channels, self.config.image_size, self.config.image_size)
         if require_real("x_t", x_t).ndim != 4 or tuple(x_t.shape[1:]) != expected:
             raise ValueError(f"x_t: expected shape (B, {', '.join(map(str, expected))}), got {tuple(x_t.shape)}")
@@ -208,7 +211,8 @@ class UNet(nn.Module):
             )
         if require_time("t", t, 1, 2**31, x_t.shape[0]).ndim != 1:
             raise ValueError(f"t: expected shape ({len(x_t)},), one time an image, got a single time")
-        require_labels(labels, self.config.classes, x_t.shape[0])  # not len(): traced, that would fix the batch
+        found = require_labels(labels, self.config.classes, x_t.shape[0])  # not len(): traced, that would fix the batch
+        return found if found is None or isinstance(labels, Tensor) else found.to(x_t.device)
 
 
 def _block_channels(stage: nn.Module) -> list[int]:
