@@ -128,7 +128,7 @@ def test_a_network_without_classes_denoises_too(tmp_path: Path):
         (torch.tensor([0, 4]), 1.0, "labels: expected 0..3 .*got 0..4"),
         (torch.tensor([0, -1]), 2.0, "labels: expected 0..3 .*got -1..0"),
         (torch.tensor([0.0, 1.0]), 1.0, "labels: expected int32 or int64, got torch.float32"),
-        ([0, 1], 1.0, "labels: expected a torch.Tensor, got list"),
+        ([0, 1.0], 1.0, "labels: expected an integer, or a list"),
         (None, 2.0, "scale: expected 1.0 where there are no labels to be guided to, got 2.0"),
         (None, math.nan, "scale: expected 1.0 .*got nan"),
         (torch.tensor([0, 1]), -1.0, "scale: expected a number.*got -1.0"),

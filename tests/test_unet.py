@@ -269,9 +269,10 @@ def test_unlabelled_network_refuses_labels():
         UNet(replace(TINY, classes=0))(X, torch.tensor(TIMES), torch.tensor(LABELS))
 
 
-def test_list_of_labels_is_refused():
-    with pytest.raises(TypeError, match="labels: expected a torch.Tensor, got list"):
-        UNet(TINY)(X, torch.tensor(TIMES), LABELS)
+def test_a_list_of_labels_will_do():
+    network, times = UNet(TINY), torch.tensor([1, 2])
+    torch.nn.init.ones_(network.head.weight)
+    assert torch.equal(network(X, times, [0, 1]), network(X, times, torch.tensor([0, 1])))
 
 
 def test_the_default_network():
