@@ -96,7 +96,7 @@ def test_entropy_explorer_says_what_a_normal_distribution_has(variance):
     assert said[3] == pytest.approx(float(torch.distributions.kl_divergence(normal, prior)), abs=0.006)
 
 
-def test_deviations_of_a_sum_are_the_hypotenuse():
+def test_standard_deviations_of_a_sum_are_the_hypotenuse():
     explorer = explorers.gaussian_sum()
     simulated, rule = numbers(explorer.description(sigma_x=1.2, sigma_y=1.6))[-2:]
     assert rule == 2.0
