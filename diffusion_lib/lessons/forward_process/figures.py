@@ -146,8 +146,8 @@ def schedules(tables: Mapping[str, np.ndarray]) -> Figure:
         share = np.arange(len(table)) / (len(table) - 1)
         left.plot(share, table, color=colour, linestyle=dash, linewidth=1.8, label=name)
         right.plot(share[1:], np.log(table[1:] / (1 - table[1:])), color=colour, linestyle=dash, linewidth=1.8)
-    label(left, "t / T", "", r"$\bar\alpha_t$ (signal share, variance 1)")
-    label(right, "t / T", "", "log SNR (0: as much signal as noise)")
+    label(left, "t / T", "", r"$\bar\alpha_t$, the square of the signal rate")
+    label(right, "t / T", "", "log SNR (0: equal rates)")
     right.axhline(0, color=GREY, linewidth=1)
     legend(left, "upper right")
     return figure
