@@ -1,13 +1,17 @@
-r"""One process in every paper's letters: what each paper tabulates, and conversions that lose no digits.
+r"""One process in every paper's letters: what each paper tabulates, and conversions between the tables.
 
 A noisy image is a weighted sum of data and noise. Papers agree on that and on little else: one tabulates variances,
 another amplitudes, a third the ratio of noise to signal; some rescale the image as well. `Amplitudes` is what all of
 them have in common, and a `Convention` says how one paper writes it. Tables have T + 1 entries, for t = 0..T, as in
 `Schedule`.
 
+What a table can hold, a conversion keeps; what it cannot, is lost. Digits of small noise are lost in DDIM's letter,
+which is alpha_bar itself: in float64 a noise of amplitude 0.002 comes back from it to about 1e-11, and from every other
+paper's letter to about 1e-15. A `Schedule` is such a table too: see `amplitudes`.
+
 Two facts about time itself. The software library diffusers counts timesteps k = t - 1: its ``alphas_cumprod[k]`` is
-alpha_bar of our t = k + 1. And many papers on flow matching put noise at time 0 and data at 1: there tau -> 1 - tau and
-v -> -v.
+alpha_bar of our t = k + 1. And papers on flow matching put noise at time 0 and data at 1: `reverse_time` turns their
+time into that of `FLOW`, and velocities change sign.
 """
 
 import math
@@ -25,7 +29,7 @@ from diffusion_lib.schedules import Schedule
 class Amplitudes(NamedTuple):
     """How much of the data and of the noise is in x_t = signal x_0 + noise eps, where signal^2 + noise^2 = 1.
 
-    Two tables although one would do: each then keeps all its digits where it is small.
+    Two tables although one would do: either can then hold a small number to all its digits.
     """
 
     signal: Tensor  # (T+1,) sqrt(alpha_bar), 1 at t = 0
@@ -33,7 +37,10 @@ class Amplitudes(NamedTuple):
 
 
 def amplitudes(schedule: Schedule) -> Amplitudes:
-    """Return signal = sqrt(alpha_bar) and noise = sqrt(1 - alpha_bar) of a schedule (Ho et al. 2020, eq. 4)."""
+    """Return signal = sqrt(alpha_bar) and noise = sqrt(1 - alpha_bar) of a schedule (Ho et al. 2020, eq. 4).
+
+    The subtraction costs digits where alpha_bar is near 1: of float64's sixteen, four at 1 - alpha_bar = 1e-4.
+    """
     return Amplitudes(schedule.alpha_bar.sqrt(), (1 - schedule.alpha_bar).sqrt())
 
 
@@ -104,6 +111,22 @@ def at(convention: Convention, table: Amplitudes, t: int, s: int) -> dict[str, f
     return numbers
 
 
+def reverse_time(time: Tensor) -> Tensor:
+    """Return r = 1 - tau, the time of papers on flow matching, for `FLOW`'s tau; and tau for their r.
+
+    Lipman et al. 2023 (section 4) and Liu et al. 2023 have noise at r = 0 and data at r = 1: their image is
+    r x_0 + (1 - r) eps, and their velocity x_0 - eps, which is minus that of `FLOW`. (Lipman's line keeps noise of
+    amplitude sigma_min at the data's end; `FLOW` keeps none.)
+
+    Args: time, floating point, any shape, in [0, 1]. Raises: TypeError (not floating point), ValueError (out of range).
+    """
+    require_data("time", time)
+    low, high = float(time.min()), float(time.max())
+    if low < 0 or high > 1:
+        raise ValueError(f"time: expected numbers in [0, 1], got {low:g}..{high:g}")
+    return 1 - time
+
+
 # ---- the conventions ----
 
 
@@ -172,9 +195,9 @@ DDPM = Convention(
 
 DDIM = Convention(
     "DDIM",
-    "Song, Meng and Ermon 2021, eq. 4, 9 and 12",
+    "Song, Meng and Ermon 2021, eq. 3, 4, 9 and 12",
     r"\alpha_t",
-    "share of the variance that is signal: DDPM's alpha-bar",
+    "DDPM's alpha-bar: the signal's share, for data of variance 1",
     high=1.0,
     encode=_alpha_bar,
     decode=lambda alpha: Amplitudes(alpha.sqrt(), (1 - alpha).sqrt()),
@@ -233,7 +256,7 @@ EDM = Convention(
 
 FLOW = Convention(
     "flow matching",
-    "Lipman et al. 2023 and Liu et al. 2023 (straight lines; data at time 0)",
+    "straight line of Lipman et al. and Liu et al. 2023, their time reversed",
     r"\tau_t",
     "share of the noise: it and the signal add up to 1",
     high=1.0,

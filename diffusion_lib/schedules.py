@@ -14,9 +14,10 @@ from diffusion_lib.arguments import require_count, require_inside, require_posit
 class Schedule:
     """A variance-preserving noise schedule: one table of alpha_bar, indexed as in the papers.
 
-    ``alpha_bar[t]`` is the share of the variance of x_t that is still signal: q(x_t | x_0) = N(sqrt(alpha_bar_t) x_0,
-    (1 - alpha_bar_t) I), Ho et al. 2020, eq. 4. It has T + 1 entries because ``alpha_bar[0] = 1`` is one of them: at
-    time 0 there is no noise. That entry is why the end of a sampling chain needs no special case.
+    ``alpha_bar[t]`` is the square of the factor of x_0 in x_t: q(x_t | x_0) = N(sqrt(alpha_bar_t) x_0,
+    (1 - alpha_bar_t) I), Ho et al. 2020, eq. 4. For data of variance 1 it is the share of the variance of x_t that is
+    still signal. It has T + 1 entries because ``alpha_bar[0] = 1`` is one of them: at time 0 there is no noise. That
+    entry is why the end of a sampling chain needs no special case.
 
     Args: alpha_bar (T+1,), any table of finite numbers in (0, 1] that starts at 1 and falls strictly; kept in
     float64.
@@ -41,7 +42,7 @@ class Schedule:
 
     @cached_property
     def alpha(self) -> Tensor:
-        """(T+1,) share of the variance that a step keeps, alpha_t = 1 - beta_t; alpha_0 = 1."""
+        """(T+1,) what a step multiplies the variance of x_{t-1} by, alpha_t = 1 - beta_t; alpha_0 = 1."""
         return 1 - self.beta
 
     @cached_property

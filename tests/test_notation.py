@@ -79,6 +79,52 @@ def test_very_little_noise_keeps_its_digits(convention):
     assert decoded(convention.encode(table), convention).noise[1].item() == pytest.approx(1e-6, rel=2e-12)
 
 
+@pytest.mark.parametrize("convention", CONVENTIONS.values(), ids=by_name)
+def test_a_table_of_alpha_bar_cannot_hold_small_noise(convention):
+    """EDM's own levels by way of each paper's letter: only DDIM's, which is alpha_bar, loses digits."""
+    sigma = torch.cat([torch.zeros(1, dtype=torch.float64), torch.logspace(-2.7, 1.9, 100, dtype=torch.float64)])
+    back = convert(convert(sigma, EDM, convention), convention, EDM)
+    error = float((back / sigma - 1)[1:].abs().max())
+    assert 1e-12 < error < 1e-10 if convention is DDIM else error < 1e-14
+
+
+def test_a_schedules_first_noise_has_lost_four_digits():
+    """Against 40 digits: 1 - alpha_bar_1 = 1e-4 to twelve digits, where float64 has sixteen."""
+    beta_1 = mpmath.mpf(float(torch.linspace(1e-4, 0.02, 1000, dtype=torch.float64)[0]))
+    error = float(abs(mpmath.mpf(float(TABLE.noise[1])) / mpmath.sqrt(beta_1) - 1))
+    assert 1e-14 < error < 1e-12
+
+
+def test_flow_matchings_papers_with_their_time_turned_round():
+    """Lipman et al. 2023 with sigma_min = 0, Liu et al. 2023: x = r x_1 + (1 - r) x_0, x_1 data, dx/dr = x_1 - x_0."""
+    tau, (data, noise) = FLOW.encode(TABLE), (0.3, -1.2)
+    r = notation.reverse_time(tau)
+    assert r[0] == 1 and 0 < r[-1] < 0.01  # data at 1, noise at 0
+    theirs = r * data + (1 - r) * noise
+    ours = FLOW.state_scale(TABLE) * (TABLE.signal * data + TABLE.noise * noise)
+    assert torch.allclose(theirs, ours, rtol=0, atol=1e-14)
+    slope, minus_slope = (theirs.diff() / time.diff() for time in (r, tau))
+    assert torch.allclose(slope, torch.full((1000,), data - noise, dtype=torch.float64), rtol=1e-9)
+    assert torch.equal(minus_slope.sign(), -slope.sign())
+    back = decoded(notation.reverse_time(r), FLOW)
+    assert (back.signal / TABLE.signal - 1)[1:].abs().max() < 1e-12
+    assert (back.noise / TABLE.noise - 1)[1:].abs().max() < 1e-12
+
+
+@pytest.mark.parametrize(
+    ("time", "error", "message"),
+    [
+        (0.5, TypeError, "time: expected a torch.Tensor, got float"),
+        (torch.tensor([0, 1]), TypeError, "time: expected floating.point"),
+        (torch.tensor([0.0, 1.5]), ValueError, r"time: expected numbers in \[0, 1\], got 0..1.5"),
+        (torch.tensor([-0.5]), ValueError, r"time: expected numbers in \[0, 1\], got -0.5..-0.5"),
+    ],
+)
+def test_reverse_time_refuses(time, error, message):
+    with pytest.raises(error, match=message):
+        notation.reverse_time(time)
+
+
 def test_diffusers_counts_from_zero():
     """Its timestep k is our t = k + 1; its tables are float32."""
     theirs = DDPMScheduler(num_train_timesteps=1000, beta_start=1e-4, beta_end=0.02, beta_schedule="linear")

@@ -96,7 +96,7 @@ def test_entropy_explorer_says_what_a_normal_distribution_has(variance):
     assert said[3] == pytest.approx(float(torch.distributions.kl_divergence(normal, prior)), abs=0.006)
 
 
-def test_deviations_of_a_sum_are_the_hypotenuse():
+def test_standard_deviations_of_a_sum_are_the_hypotenuse():
     explorer = explorers.gaussian_sum()
     simulated, rule = numbers(explorer.description(sigma_x=1.2, sigma_y=1.6))[-2:]
     assert rule == 2.0
@@ -115,7 +115,7 @@ def test_every_column_of_the_noise_bars_reaches_one():
     assert tops == pytest.approx(dict.fromkeys(range(6), 1.0))
 
 
-def test_terminal_says_what_is_lost_and_how_far_from_the_data_the_way_back_ends():
+def test_terminal_says_what_is_lost_and_how_far_from_the_data_the_samples_lie():
     """What is lost: a sum of logarithms. The distance: scipy's, from the image's points to the density."""
     explorer, x = explorers.terminal(), np.linspace(-3, 3, 6001)
     density = 0.75 * normal(x, -1, 0.04) + 0.25 * normal(x, 1, 0.04)

@@ -125,7 +125,7 @@ def gaussian_sum() -> Explorer:
         pairs = [(m_x, sigma_x**2), (m_y, sigma_y**2), (m_x + m_y, sigma_x**2 + sigma_y**2)]
         curves = [normal_log_prob(x, mean, variance).exp().numpy() for mean, variance in pairs]
         return figures.gaussian_sum(x.numpy(), *curves, total.numpy()), (
-            f"Deviations {sigma_x} and {sigma_y}: 20,000 sums have the mean {float(total.mean()):.2f} and the "
+            f"Standard deviations {sigma_x} and {sigma_y}: 20,000 sums have the mean {float(total.mean()):.2f} and the "
             f"standard deviation {float(total.std()):.2f}; the rule says {math.hypot(sigma_x, sigma_y):.2f}."
         )
 
@@ -182,7 +182,7 @@ def entropy() -> Explorer:
         title = f"data N(0, {variance:g})"
         return figures.entropy_and_kl(times, entropy.numpy(), divergence.numpy(), title), (
             f"For data of variance {variance:g} the entropy goes from {float(entropy[0]):.3g} to "
-            f"{float(entropy[-1]):.3g} nats, while the KL divergence to the standard normal falls from "
+            f"{float(entropy[-1]):.3g} nats, while the KL divergence to the standard normal goes from "
             f"{float(divergence[0]):.2f} to 0."
         )
 
@@ -247,12 +247,12 @@ def terminal() -> Explorer:
         here = returns[T, slope]
         samples = x.numpy(), density.numpy(), here.draws
         return figures.terminal_and_return(bound, (T, here.lost), samples, here.distance), (
-            f"With T = {T} steps and a largest step variance of {slope}, -log alpha_bar_T is {here.lost:.3g}; "
+            f"With T = {T} steps and a largest beta of {slope}, -log alpha_bar_T is {here.lost:.3g}; "
             f"2,000 points that came back from noise lie at Wasserstein distance {here.distance:.2f} from the data."
         )
 
     controls = [
         Control("T", "steps T", TERMINAL_STEPS, 1000, "T = {}"),
-        Control("slope", "largest variance", SLOPES, 0.02),
+        Control("slope", "largest beta", SLOPES, 0.02),
     ]
     return Explorer(show, controls)

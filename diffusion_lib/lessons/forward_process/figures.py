@@ -85,7 +85,7 @@ def histogram(x: np.ndarray, draws: np.ndarray, density: np.ndarray, limit: np.n
 
 
 def noise_bars(signal: np.ndarray, shares: np.ndarray) -> Figure:
-    """Stack, for each time, the share of x_0 in the variance (T+1,) and that of each step's noise (T+1, T).
+    """Stack, for each time, the share of x_0 (of variance 1) in the variance (T+1,) and of each step's noise (T+1, T).
 
     Every stack reaches 1: what the noise gains, the signal has lost.
     """
@@ -146,8 +146,8 @@ def schedules(tables: Mapping[str, np.ndarray]) -> Figure:
         share = np.arange(len(table)) / (len(table) - 1)
         left.plot(share, table, color=colour, linestyle=dash, linewidth=1.8, label=name)
         right.plot(share[1:], np.log(table[1:] / (1 - table[1:])), color=colour, linestyle=dash, linewidth=1.8)
-    label(left, "t / T", "", r"signal share of the variance, $\bar\alpha_t$")
-    label(right, "t / T", "", "log SNR (0: as much signal as noise)")
+    label(left, "t / T", "", r"$\bar\alpha_t$, the square of the signal rate")
+    label(right, "t / T", "", "log SNR (0: equal rates)")
     right.axhline(0, color=GREY, linewidth=1)
     legend(left, "upper right")
     return figure
@@ -181,7 +181,7 @@ def terminal_and_return(
     legend(left, "upper left")
     bars(right, draws, x, "came back")
     right.plot(x, density, color=DATA, linewidth=2, label="data")
-    label(right, "x", "density", f"the way back: W1 to the data {distance:.2f}")
+    label(right, "x", "density", f"back from noise: W1 to the data {distance:.2f}")
     right.set(xlim=(x[0], x[-1]), ylim=(0, 2.6))
     legend(right, "upper right")
     return figure
@@ -195,7 +195,7 @@ def entropy_and_kl(times: np.ndarray, entropy: np.ndarray, divergence: np.ndarra
     label(left, "time t", "nats", f"entropy, {title}")
     left.set(ylim=(-0.2, 2.4))
     right.plot(times, divergence, color=MODEL, linewidth=2)
-    label(right, "time t", "nats", "KL to N(0, 1): falls, always")
+    label(right, "time t", "nats", "KL to N(0, 1): never rises")
     right.set(ylim=(-0.05, 1.7))
     return figure
 
