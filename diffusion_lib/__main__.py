@@ -5,6 +5,7 @@ Several processes train one model under PyTorch's own launcher:
 """
 
 import argparse
+import io
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -71,6 +72,9 @@ def add_training(train: argparse.ArgumentParser) -> None:
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; return the exit status: 0, 1 after an error (said in one line), 130 after Ctrl-C."""
     options = arguments().parse_args(argv)
+    for stream in (sys.stdout, sys.stderr):  # a path may hold letters that the terminal cannot write
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
     try:
         COMMANDS[options.command](options)
     except ERRORS as error:

@@ -17,7 +17,7 @@ from torch import Tensor
 from torch.nn.functional import interpolate
 from tqdm.auto import tqdm
 
-from diffusion_lib.files import FileError, checked, read_checked, write_atomically
+from diffusion_lib.files import FileError, checked, write_atomically
 
 # ---- digits ----
 
@@ -79,7 +79,8 @@ def mnist(
 ) -> Digits:
     """Return MNIST (LeCun, Cortes and Burges 1998): 60,000 training and 10,000 test digits of 28 x 28 pixels.
 
-    With a `folder`, its four IDX files are read, packed (.gz) or not, and nothing is downloaded. Without one, each file
+    With a `folder`, its four IDX files are read, packed (.gz) or not, and nothing is downloaded; they may also be called
+    train-images.idx3-ubyte and so on, or lie where torchvision puts them (MNIST/raw). Without one, each file
     that is not yet whole in `cache` (by default diffusion_lib/mnist under XDG_CACHE_HOME or ~/.cache) comes from the
     first mirror that gives it. Every file's SHA-256, unpacked, must be the one in `sha256`, whose keys name the four
     files in order.
@@ -90,8 +91,8 @@ def mnist(
 
     def get(name: str) -> bytes:
         if folder is not None:
-            return _read(Path(folder), name, sha256[name])
-        return _read_or_download(Path(cache or _default_cache()), name, sha256[name], mirrors)
+            return _read(Path(folder).expanduser(), name, sha256[name])
+        return _read_or_download(Path(cache or _default_cache()).expanduser(), name, sha256[name], mirrors)
 
     train, train_labels, test, test_labels = (_idx(name, get(name)) for name in sha256)
     for images, labels in ((train, train_labels), (test, test_labels)):
@@ -106,13 +107,33 @@ def _default_cache() -> Path:
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "diffusion_lib" / "mnist"
 
 
+PLACES = ("", "MNIST/raw", "raw", "mnist")  # where torchvision and others keep the files, inside a reader's folder
+
+
 def _read(folder: Path, name: str, sha256: str) -> bytes:
-    plain, packed = folder / name, folder / f"{name}.gz"
-    if plain.is_file():
-        return read_checked(plain, sha256, DataError)
-    if packed.is_file():
-        return checked(packed, _unpack(packed, packed.read_bytes()), sha256, DataError)
-    raise DataError(f"{plain}: expected this file or {packed.name} beside it, found neither")
+    """Return the first file of that name, however it is spelt and packed, whose checksum is right."""
+    found = [path for place in PLACES for path in _named(folder / place, name)]
+    if not found:
+        seen = sorted(path.name for path in folder.iterdir())[:5] if folder.is_dir() else []
+        what = (
+            f"it holds {', '.join(seen)}" if seen else "it is empty" if folder.is_dir() else "there is no such folder"
+        )
+        raise DataError(f"{folder / name}: expected this file or {name}.gz beside it, found neither: {what}")
+    reasons = []
+    for path in found:
+        content = path.read_bytes()
+        try:
+            return checked(path, _unpack(path, content) if path.suffix == ".gz" else content, sha256, DataError)
+        except DataError as error:
+            reasons.append(error)
+    raise reasons[0]
+
+
+def _named(folder: Path, name: str) -> list[Path]:
+    """The files of a folder that are called so but for dots in place of hyphens, a plain one first."""
+    files = sorted(folder.iterdir()) if folder.is_dir() else []
+    same = [path for path in files if path.name.removesuffix(".gz").replace(".", "-") == name and path.is_file()]
+    return sorted(same, key=lambda path: path.suffix == ".gz")
 
 
 def _unpack(source: str | Path, packed: bytes) -> bytes:

@@ -99,6 +99,24 @@ def test_a_folder_is_read_packed_or_not(tmp_path, packed):
     assert_small(read_small(write_small(tmp_path, packed)))
 
 
+@pytest.mark.parametrize("place", ["", "MNIST/raw", "raw", "mnist"])
+@pytest.mark.parametrize("packed", [False, True])
+def test_the_files_other_names_and_places_are_known(tmp_path, place, packed, monkeypatch):
+    folder = tmp_path / "own" / place
+    folder.mkdir(parents=True)
+    for path in write_small(folder, packed).iterdir():
+        path.rename(folder / path.name.replace("-idx", ".idx"))
+    assert_small(read_small(tmp_path / "own"))
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert_small(read_small("~/own"))
+
+
+def test_the_checksum_decides_between_files_of_one_name(tmp_path):
+    write_small(tmp_path, packed=True)
+    (tmp_path / FIRST).write_bytes(b"an older attempt")
+    assert_small(read_small(tmp_path))
+
+
 def cut(content: bytes) -> bytes:
     return content[:-1]
 
@@ -137,10 +155,14 @@ def test_a_damaged_gzip_file_is_refused(tmp_path, spoil):
 def test_a_missing_file_is_named(tmp_path):
     write_small(tmp_path, packed=False)
     (tmp_path / FIRST).unlink()
-    with pytest.raises(DataError, match=f"{FIRST}: expected this file or {FIRST}.gz beside it, found neither"):
+    words = f"{FIRST}: expected this file or {FIRST}.gz beside it, found neither: it holds t10k-images-idx3-ubyte, "
+    with pytest.raises(DataError, match=words):
         read_small(tmp_path)
-    with pytest.raises(DataError, match="found neither"):
+    with pytest.raises(DataError, match="found neither: there is no such folder"):
         read_small(tmp_path / "nowhere")
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(DataError, match="found neither: it is empty"):
+        read_small(tmp_path / "empty")
 
 
 @pytest.mark.parametrize(

@@ -15,6 +15,7 @@ from itertools import count
 from pathlib import Path
 
 import bleach
+import matplotlib
 import numpy as np
 import pytest
 from matplotlib.figure import Figure
@@ -24,6 +25,7 @@ from PIL import Image
 
 from diffusion_lib.teaching import frames, registry
 from diffusion_lib.teaching.explorer import MOST_BYTES, Control, Explorer, explorer, sweep
+from diffusion_lib.teaching.style import label, new_figure, show_image
 
 FINGERPRINTS = Path(__file__).with_name("fingerprints.json")
 LESSONS = Path(__file__).resolve().parents[1] / "diffusion_lib" / "lessons"
@@ -214,6 +216,21 @@ def test_shades_are_kept_within_two_of_255():
     shown = frames.rasterise(figure)[40, :, 0]
     assert np.abs(shown - np.linspace(0, 255, 80)).max() <= 3
     assert shown[0] == 0 and shown[-1] == 255
+
+
+def test_a_readers_own_matplotlibrc_changes_no_pixel():
+    def ramp():
+        figure, (left, right) = new_figure(4, 2, columns=2)
+        show_image(left, np.arange(12).reshape(3, 4) / 6 - 1, "ramp")
+        right.plot([0, 1, 4])
+        label(right, "x", "y", "curve")
+        return frames.rasterise(figure)
+
+    expected = ramp()
+    own = {"image.origin": "lower", "axes.facecolor": "black", "figure.facecolor": "black", "text.color": "white"}
+    own |= {"text.usetex": True, "lines.linewidth": 9, "font.family": "monospace", "axes.grid": True, "figure.dpi": 200}
+    with matplotlib.rc_context(own):
+        np.testing.assert_array_equal(ramp(), expected)
 
 
 def test_axes_stand_still_from_frame_to_frame():

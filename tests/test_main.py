@@ -37,6 +37,17 @@ def train(out: Path, *more: object) -> int:
     return command.main(["train", "--out", str(out), *TINY, *SHORT, *map(str, more)])
 
 
+def test_no_message_stops_a_run_whatever_the_terminal_can_write(tmp_path, monkeypatch):
+    written = {name: io.TextIOWrapper(io.BytesIO(), encoding="ascii") for name in ("stdout", "stderr")}
+    for name, stream in written.items():
+        monkeypatch.setattr(sys, name, stream)
+    assert train(tmp_path / "数字", "--resume") == 0  # "digits"
+    assert train(tmp_path / "数字") == 1  # it is there: an error with the same name
+    for name, words in (("stdout", rb"\u6570\u5b57: begun at step 0"), ("stderr", rb"\u6570\u5b57: holds a run")):
+        written[name].flush()
+        assert words in written[name].buffer.getvalue()
+
+
 def lines(out: Path) -> list[dict]:
     """Return the metrics but the speed, which is the machine's."""
     found = [json.loads(line) for line in (out / "metrics.jsonl").read_text().splitlines()]

@@ -41,11 +41,11 @@ class UNetConfig:
         for name in ("channels", "image_size", "width", "blocks", "groups", "heads"):
             object.__setattr__(self, name, require_count(name, getattr(self, name)))
         object.__setattr__(self, "classes", require_count("classes", self.classes, 0))
-        for name in ("mults", "attention_at"):
+        for name, low in (("mults", 1), ("attention_at", 0)):
             values = getattr(self, name)
             if not isinstance(values, tuple | list):
                 raise TypeError(f"{name}: expected a tuple of integers, got {shown(values)}")
-            object.__setattr__(self, name, tuple(require_count(name, value) for value in values))
+            object.__setattr__(self, name, tuple(require_count(name, value, low) for value in values))
         if not self.mults:
             raise ValueError("mults: expected at least one stage, got none")
         factor = 2 ** (len(self.mults) - 1)

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 
+import matplotlib
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from numpy.typing import ArrayLike
@@ -22,7 +23,11 @@ FONT = 10  # points
 
 
 def new_figure(width: float = 6.4, height: float = 3.2, columns: int = 1, rows: int = 1) -> tuple[Figure, list[Axes]]:
-    """Return a figure of `width` x `height` inches and its axes, row by row."""
+    """Return a figure of `width` x `height` inches and its axes, row by row.
+
+    It is drawn under matplotlib's defaults, whatever the reader's own matplotlibrc says: from here on they hold.
+    """
+    matplotlib.rcdefaults()
     figure = Figure(figsize=(width, height), dpi=DPI, layout="constrained")
     axes = figure.subplots(rows, columns, squeeze=False)
     return figure, list(axes.flat)
