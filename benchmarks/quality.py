@@ -6,7 +6,7 @@
 
 A classifier, trained here on the same training images (and kept in .cache/), reads 1,000 samples, 100 of each label, of
 50 DDIM steps: the share recognised as asked, and the Frechet distance in its features to all 10,000 test images. The
-floor of that distance is what 1,000 real training images, 100 of each label, have: the mean of ten such draws.
+baseline of that distance is what 1,000 real training images, 100 of each label, have: the mean of ten such draws.
 
 Without a FILE, the shipped weights are measured. Each number is kept in .cache/: the work can be done in pieces, and a
 number that was kept is not measured again (a line says so).
@@ -96,13 +96,13 @@ def trained_classifier(mnist: data.Digits, path: Path = CACHE / "classifier.safe
 
 
 @torch.inference_mode()
-def read(model: Classifier, pictures: Tensor) -> tuple[Tensor, Tensor]:
+def read(model: Classifier, x: Tensor) -> tuple[Tensor, Tensor]:
     """Return features (N, 128) and recognised labels (N,)."""
-    features = torch.cat([model.body(part) for part in pictures.split(500)])
+    features = torch.cat([model.body(part) for part in x.split(500)])
     return features, model.head(features).argmax(1)
 
 
-def floor_of(features: Tensor, labels: Tensor, test: Tensor, draws: int = 10) -> list[float]:
+def baseline_of(features: Tensor, labels: Tensor, test: Tensor, draws: int = 10) -> list[float]:
     """Return the Frechet distances to the test images of draws of real training images, 100 of each label."""
     found = []
     for seed in range(draws):
@@ -149,7 +149,7 @@ def load_network(path: Path) -> Network:
 
 @torch.inference_mode()
 def samples(network: Network, scale: float, seed: int, bf16: bool) -> tuple[Tensor, Tensor]:
-    """Return 1,000 pictures (N, 1, 28, 28) by DDIM and the labels that they were asked for."""
+    """Return 1,000 images (N, 1, 28, 28) by DDIM and the labels that they were asked for."""
     model, run = network.model.to(DEVICE), network.run
     schedule, prediction = SCHEDULES[run["schedule"]](), PARAMETERIZATIONS[run["predict"]]
     labels = torch.arange(10).repeat(PER_LABEL)
@@ -177,10 +177,10 @@ def kept(name: str, measure: Callable[[], dict]) -> dict:
 
 
 def quality(network: Network, scale: float, seed: int, bf16: bool, mnist: data.Digits) -> dict:
-    """Return what the classifier says of 1,000 samples, and how near they come to training pictures."""
-    pictures, labels = samples(network, scale, seed, bf16)
+    """Return what the classifier says of 1,000 samples, and how near they come to training images."""
+    drawn, labels = samples(network, scale, seed, bf16)
     classifier = trained_classifier(mnist)
-    features, recognised = read(classifier, pictures)
+    features, recognised = read(classifier, drawn)
     return {
         "network": network.name,
         "steps": network.run["step"],
@@ -191,24 +191,24 @@ def quality(network: Network, scale: float, seed: int, bf16: bool, mnist: data.D
         "precision": f"{'bfloat16' if bf16 else 'float32'}, {DEVICE.type.upper()}",
         "recognised": float((recognised == labels).float().mean()),
         "distance": float(frechet(features, read(classifier, mnist.test)[0])),
-        "nearest": nearest(pictures, mnist.train),
+        "nearest": nearest(drawn, mnist.train),
     }
 
 
 def judge(mnist: data.Digits) -> dict:
-    """Return what the numbers are to be read against: real pictures, and the classifier's accuracy."""
+    """Return what the numbers are to be read against: real images, and the classifier's accuracy."""
     classifier = trained_classifier(mnist)
     test, recognised = read(classifier, mnist.test)
     return {
         "accuracy": float((recognised == mnist.test_labels).float().mean()),
-        "floor": floor_of(read(classifier, mnist.train)[0], mnist.train_labels, test),
+        "baseline": baseline_of(read(classifier, mnist.train)[0], mnist.train_labels, test),
         "nearest": nearest(mnist.test[:1000], mnist.train),
     }
 
 
-def nearest(pictures: Tensor, train: Tensor) -> dict:
+def nearest(x: Tensor, train: Tensor) -> dict:
     """Return the median and the least distance to the nearest training image, root mean square a pixel."""
-    distances = torch.cdist(pictures.flatten(1), train.flatten(1)).amin(1) / 28
+    distances = torch.cdist(x.flatten(1), train.flatten(1)).amin(1) / 28
     return {"median": float(distances.median()), "least": float(distances.min())}
 
 
@@ -225,8 +225,8 @@ def table(rows: list[dict], real: dict) -> str:
         share = ", ".join(f"{100 * row['recognised']:.1f} %" for row in group)
         distance = ", ".join(f"{row['distance']:.2f}" for row in group)
         lines.append(f"| {' | '.join((*named, share, distance, in_words(group[0]['nearest'])))} |")
-    floor = f"{statistics.mean(real['floor']):.2f} ({min(real['floor']):.2f} to {max(real['floor']):.2f})"
-    cells = ("real images", "", "", "", f"{100 * real['accuracy']:.2f} %", floor, in_words(real["nearest"]))
+    baseline = f"{statistics.mean(real['baseline']):.2f} ({min(real['baseline']):.2f} to {max(real['baseline']):.2f})"
+    cells = ("real images", "", "", "", f"{100 * real['accuracy']:.2f} %", baseline, in_words(real["nearest"]))
     return "\n".join([*lines, f"| {' | '.join(cells)} |"])
 
 
@@ -239,7 +239,7 @@ LEGEND = """One number for each seed. "More" steps come after those of the weigh
 diffusion_lib/assets tells both. "N of M": stopped after N steps of a run planned for M, while its learning rate was
 still falling. The last column is the distance to the nearest of the 60,000 training images, root
 mean square a pixel (white is 2 from black): median and least of 1,000, for the first seed. The last row: accuracy of
-the classifier on the test images, the floor, and how near 1,000 test images come to the training images."""
+the classifier on the test images, the baseline, and how near 1,000 test images come to the training images."""
 
 
 def train_peer(steps: int, mnist: data.Digits, ours: Network) -> Path:
@@ -249,8 +249,8 @@ def train_peer(steps: int, mnist: data.Digits, ours: Network) -> Path:
     model = Peer(ours.model.config, config.seed).to(DEVICE)
     trainer = training.Trainer(model, config)
     schedule = SCHEDULES[run["schedule"]]()
-    pictures, labels = images.pad(mnist.train, 32), mnist.train_labels
-    draw = losses.denoising_draw(pictures, schedule, run["batch"], labels, model.no_label, run["drop"])
+    padded, labels = images.pad(mnist.train, 32), mnist.train_labels
+    draw = losses.denoising_draw(padded, schedule, run["batch"], labels, model.no_label, run["drop"])
 
     def loss(network: nn.Module, x0: Tensor, t: Tensor, eps: Tensor, labels: Tensor) -> Tensor:
         asked = partial(network, labels=labels)

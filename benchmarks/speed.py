@@ -25,8 +25,8 @@ from multiprocessing import get_context
 from pathlib import Path
 
 # For the processes that measure: two threads, and the same allocator for all, glibc's, told to keep what is freed. Left
-# alone it gives a step's memory back, and the kernel clears it page by page for the next: up to a quarter of a step,
-# now for one contender, now for the other.
+# alone it gives a step's memory back, and the operating system clears it page by page for the next: up to a quarter of
+# a step, now for one contender, now for the other.
 os.environ |= {
     "OMP_NUM_THREADS": "2",
     "MALLOC_MMAP_MAX_": "0",
@@ -140,7 +140,7 @@ def one(model, ask, x, t, target, train, bf16) -> Callable[[], object]:
 def flops(config: UNetConfig, batch: int) -> int:
     """Return the floating-point operations of a forward and a backward pass of the graph, as diffusers goes through it.
 
-    Ours needs 6 to 8 % fewer: it doubles a picture's side in a cheaper way.
+    Ours needs 6 to 8 % fewer: it doubles an image's side in a cheaper way.
     """
     model = peer(config)
     x = torch.randn(batch, config.channels, config.image_size, config.image_size)

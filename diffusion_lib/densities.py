@@ -88,7 +88,7 @@ class Mixture:
         at every noise.
         """
         axis_variances, axes = self._axes[0][..., None], self._axes[1]  # (K, D, 1), (K, D, D)
-        variances = signal**2 * axis_variances + noise**2  # (K, D, B): the points come last, they are the many
+        variances = signal**2 * axis_variances + noise**2  # (K, D, B): the points come last, there are many of them
         along = axes.mT @ (x.T - signal * self.means[..., None])  # (K, D, B) in each component's own axes
         log_joint = self.weights.log()[:, None] + normal_log_prob(along, 0.0, variances).sum(1)  # (K, B)
         weight = log_joint.softmax(0)[:, None]  # (K, 1, B)

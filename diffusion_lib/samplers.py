@@ -1,6 +1,12 @@
 """Samplers: where to step next. Each is a generator that asks a denoiser once a step and yields what it reached.
 
 A sampler with one call a step is a table of `Weights`, one row a step, and one loop walks every such table.
+
+The times to visit count from 1, and 0 is clean data. A walk ends at the last time of its list: where that is not 0, the
+noise of that time is still in x. Lists of other libraries often leave the 0 out, and count from 0: add 1, and append 0.
+
+Where noise is drawn on the way (`ddpm`; `ddim` with eta > 0), each step draws it for the whole batch at once. So an
+image of a batch does not come out again when it is drawn alone from the same seed.
 """
 
 from collections import deque
@@ -67,13 +73,15 @@ def ddpm(
 ) -> Iterator[Step]:
     """Ancestral sampling (Ho et al. 2020, Algorithm 2).
 
-    x_s = c_t x_t + c_0 x_0 + sigma noise: a draw from q(x_s | x_t, x_0) with the denoiser's x_0 in place of the true
-    one, where c_t and c_0 are the `posterior_coefficients`.
+    x_s = c_t x_t + c_0 x_0 + sigma noise, with the denoiser's x_0. The weights c_t and c_0 are the
+    `posterior_coefficients`: the mean is that of q(x_s | x_t, x_0), with the estimate in place of the true x_0.
 
-    ``variance="posterior"`` uses the variance of that posterior (Ho et al. 2020, eq. 7; 0 at s = 0 by itself).
-    ``variance="beta"`` is 1 - alpha_bar_t / alpha_bar_s for s > 0 and 0 at s = 0 (Ho et al. 2020, Algorithm 2, line 3).
+    ``variance="posterior"``: sigma^2 is that posterior's variance too (Ho et al. 2020, eq. 7; 0 at s = 0 by itself).
+    ``variance="beta"``: sigma^2 is larger, 1 - alpha_bar_t / alpha_bar_s for s > 0 and 0 at s = 0 (Ho et al. 2020,
+    Algorithm 2, line 3).
 
-    Args: x (B, *D), the state at steps[0]; steps, times that fall strictly within T..0; generator, for the noise.
+    Args: x (B, *D), the state at steps[0]; steps, times that fall strictly within T..0 (if they do not end at
+    0, noise is left in x); generator, for the noise, drawn for the whole batch: an image drawn alone meets other noise.
     Yields: one Step a pair of times. Raises: TypeError, ValueError, at the call.
     """
     require_choice("variance", variance, ("posterior", "beta"))
@@ -100,8 +108,10 @@ def ddim(
     x_s = sqrt(alpha_bar_s) x_0 + sqrt(1 - alpha_bar_s - sigma^2) eps + sigma noise, where sigma is eta times the
     posterior's standard deviation: eta = 0 is deterministic, eta = 1 is DDPM with the posterior variance.
 
-    Args: x (B, *D), the state at steps[0]; steps, times that fall strictly within T..0; eta in [0, 1];
-    generator, needed where eta > 0. Yields: one Step a pair of times. Raises: TypeError, ValueError, at the call.
+    Args: x (B, *D), the state at steps[0]; steps, times that fall strictly within T..0 (if they do not end at
+    0, noise is left in x); eta in [0, 1]; generator, needed where eta > 0, for noise that is drawn for the whole batch:
+    an image drawn alone meets other noise. Yields: one Step a pair of times. Raises: TypeError, ValueError, at
+    the call.
     """
     draws = require_generator(generator) if require_between("eta", eta, 0.0, 1.0) > 0 else None
     visits, alpha_bar_s, alpha_bar_t = _visits(denoise, schedule, x, steps)
@@ -121,7 +131,8 @@ def dpmpp_2m(denoise: Denoiser, schedule: Schedule, x: Tensor, steps: Sequence[i
     x_s = noise_rate_s / noise_rate_t x_t - signal_rate_s (e^-h - 1) D. The first step has no estimate before it and
     takes D = x_0; the step to t = 0, where lambda is infinite, is taken at first order too.
 
-    Args: x (B, *D), the state at steps[0]; steps, times that fall strictly within T..0; `log_snr_steps` suit it.
+    Args: x (B, *D), the state at steps[0]; steps, times that fall strictly within T..0 (if they do not end at
+    0, noise is left in x); `log_snr_steps` suit it.
     Yields: one Step a pair of times. Raises: TypeError, ValueError, at the call.
     """
     visits, alpha_bar_s, alpha_bar_t = _visits(denoise, schedule, x, steps)
@@ -162,7 +173,7 @@ def ddim_invert(denoise: Denoiser, schedule: Schedule, x: Tensor, steps: Sequenc
     recombined at t it would give x_s back.
     The inversion is not exact; its error falls with the number of steps.
 
-    Args: x (B, *D), the state at steps[-1]; steps, the falling list that `ddim` takes.
+    Args: x (B, *D), the state at steps[-1] (data only where that is 0); steps, the falling list that `ddim` takes.
     Yields: one Step a pair of times, t rising. Raises: TypeError, ValueError, at the call.
     """
     visits, alpha_bar_s, alpha_bar_t = _visits(denoise, schedule, x, steps)

@@ -113,7 +113,7 @@ def test_samples_of_a_mixture_have_its_mean_and_covariance():
 
 
 def test_samples_of_a_tilted_gaussian_follow_its_axes():
-    """Axes askew in 3-D: a variance used as a deviation, or axes taken as rows, would show."""
+    """Axes askew in 3-D: a variance used as a standard deviation, or axes taken as rows, would show."""
     covariance = tilted()[2][0]
     mixture = Mixture(torch.ones(1), torch.tensor([[5.0, -3.0, 1.0]]), covariance[None])
     assert within_standard_errors(mixture.sample(20_000, seeded(2)).numpy(), [5.0, -3.0, 1.0], covariance.numpy())
@@ -213,7 +213,7 @@ def test_em_never_lowers_the_likelihood():
 
 @pytest.mark.parametrize("start", [1, 5])
 def test_one_step_of_em_is_scikit_learns(start):
-    """From the parameters after `start` iterations, one step of either; both add the floor to every variance."""
+    """From the parameters after `start` iterations, one step of either; both add `floor` to every variance."""
     before, after = (fit_mixture(CLOUD, 3, seeded(4), iterations=n, floor=1e-3) for n in (start, start + 1))
     theirs = GaussianMixture(
         3,

@@ -122,7 +122,7 @@ def test_frechet_equals_scipys_matrix_root():
 
 
 def test_frechet_of_numbers_is_two_differences():
-    """On a line: the squared difference of the means plus that of the deviations."""
+    """On a line: the squared difference of the means plus that of the standard deviations."""
     x, y = draw(50, 1), 2 + 3 * draw(70, 1, seed=1)
     expected = (x.mean() - y.mean()) ** 2 + (x.std() - y.std()) ** 2
     assert float(frechet(x, y)) == pytest.approx(float(expected), rel=1e-12)

@@ -313,7 +313,7 @@ def test_inversion_moves_x_and_follows_the_flow():
         assert torch.allclose(step.x / a[t] - x_s / a[s], (b[t] / a[t] - b[s] / a[s]) * eps, rtol=1e-10, atol=1e-10)
         assert torch.allclose(step.x, a[t] * step.x0 + b[t] * eps, rtol=0, atol=1e-10)
         assert float((step.x - x_s).abs().max()) > 1e-3
-    assert abs(float(step.x.std()) - 1) < 0.5  # and ends near the prior, where data had std .8
+    assert abs(float(step.x.std()) - 1) < 0.5  # near the standard normal of x_T, where data had std 0.8
 
 
 def test_round_trip_error_falls_with_the_steps():
@@ -370,6 +370,37 @@ def test_ddim_steps_as_diffusers(name, eta, stride):
         expected = scheduler.step(denoise(x_t, t).eps, t - 1, x_t, eta=eta, generator=noise).prev_sample
         worst = max(worst, float((step.x - expected).abs().max()))
     assert step.t == 0 and worst < 1e-12
+
+
+@pytest.mark.parametrize("eta", [0.0, 0.5])
+def test_a_trailing_list_of_diffusers_needs_a_0_at_its_end(eta):
+    """Its list is 999, 979, ..., 19: counted from 0, and the last step, to clean data, is not in it."""
+    schedule = linear()
+    scheduler = diffusers.DDIMScheduler(clip_sample=False, beta_start=1e-4, beta_end=0.02, timestep_spacing="trailing")
+    float64_tables(scheduler, schedule.beta, schedule.alpha_bar).set_timesteps(50)
+    steps = [k + 1 for k in scheduler.timesteps.tolist()]
+    assert steps == [*range(1000, 0, -20)]
+    denoise, x, noise, states = bounded(schedule), draw(5, 2), seeded(1), []
+    for t in steps:
+        x = scheduler.step(denoise(x, t).eps, t - 1, x, eta=eta, generator=noise).prev_sample
+        states.append(x)
+    short, whole = (
+        list(ddim(denoise, schedule, draw(5, 2), times, eta=eta, generator=seeded(1))) for times in (steps, [*steps, 0])
+    )
+    assert (short[-1].t, whole[-1].t) == (20, 0)
+    assert float((short[-1].x - states[-2]).abs().max()) < 1e-12  # one step short: the state at t = 20
+    assert float((whole[-1].x - states[-1]).abs().max()) < 1e-12
+
+
+@pytest.mark.parametrize("name", ["ddpm", "ddim", "ddim eta", "dpmpp_2m"])
+def test_a_list_that_does_not_end_at_0_leaves_the_noise_of_its_last_time(name):
+    """Data at one point: what is left around it after a walk to t is noise of variance 1 - alpha_bar_t."""
+    point = Points(torch.full((1, 2), 0.5, dtype=torch.float64))
+    x = final(SAMPLERS[name](ExactDenoiser(linear(), point), linear(), draw(20_000, 2), range(1000, 0, -20)))
+    alpha_bar = float(linear().alpha_bar[20])
+    around = x - math.sqrt(alpha_bar) * 0.5
+    spread = math.sqrt(float((around**2).mean()) / (1 - alpha_bar))
+    assert spread == pytest.approx(1, abs=0.02)
 
 
 # What every sampler promises
@@ -449,6 +480,20 @@ def test_one_seed_is_one_result_and_another_seed_another(make):
 
     assert torch.equal(run(1), run(1))
     assert float((run(1) - run(2)).abs().max()) > 0.1
+
+
+@pytest.mark.parametrize("make", [ddpm, partial(ddpm, variance="beta"), partial(ddim, eta=0.3), ddim])
+def test_an_image_of_a_batch_comes_out_alone_only_where_no_noise_is_drawn(make):
+    """The noise of a step is drawn for all images at once: drawn alone, even the first meets other noise later on."""
+    x, steps = draw(4, 1, 8, 8), [1000, 600, 300, 0]
+    images = Points(draw(30, 1, 8, 8, seed=2), 0.5)
+
+    def run(start):
+        return final(make(ExactDenoiser(linear(), images), linear(), start, steps, generator=seeded(3)))
+
+    together = run(x)
+    differences = torch.cat([(run(x[k : k + 1]) - together[k]).abs().amax()[None] for k in range(4)])
+    assert bool((differences < 1e-12).all() if make is ddim else (differences > 0.01).all()), differences
 
 
 def test_eta_zero_draws_nothing():

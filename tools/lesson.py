@@ -23,7 +23,7 @@ SCREEN = {"width": 1280, "height": 2000}
 
 
 def tests_of(lesson: course.Lesson) -> list[str]:
-    """Return pytest's arguments for the tests of one lesson: its own, the rules, the floors, its page in a browser."""
+    """Return pytest's arguments for the tests of one lesson: its own, the rules, the imports, its page in a browser."""
     stem = Path(lesson.notebook).stem
     own = ROOT / "tests" / "lessons" / f"test_lesson_{lesson.stem}.py"
     files = ["tests/course/test_notebooks.py", "tests/course/test_floors.py", "tests/test_explorer.py", "tests/browser"]

@@ -46,7 +46,7 @@ For any random number $X$ and any fixed $a$
 
 $$\operatorname{{Var}}[aX]=a^2\operatorname{{Var}}[X]. \tag{{{n}.1}}$$"""
 
-SAMPLE = """x = torch.randn(100_000, generator=seeded(0))
+SAMPLE = """x = torch.randn(1_000_000, generator=seeded(0))
 claim("three times a standard normal number has a variance of about 9", (3 * x).var().round() == 9)"""
 
 READ = r"""**Read.** The factor counts twice: a variance is a mean of squares.
@@ -54,7 +54,7 @@ READ = r"""**Read.** The factor counts twice: a variance is a mean of squares.
 **Check.** The left side is measured on the sample. The standard error of a variance is $\sqrt{2/N}$ times it."""
 
 CHECK = """error = 9 * (2 / len(x)) ** 0.5
-verify("{n}.1", (3 * x).var(), 9.0, route="Monte Carlo, 100,000 draws", standard_error=error)"""
+verify("{n}.1", (3 * x).var(), 9.0, route="Monte Carlo, 1,000,000 draws", standard_error=error)"""
 
 PLAY = """Move the factor and watch the histogram widen. The sentence beneath the sliders says what you see."""
 

@@ -59,8 +59,8 @@ def test_every_point_of_the_circle_keeps_the_distribution_and_the_mark_is_ddpm()
             assert m**2 * (1 - a_t) + sigma**2 == pytest.approx(1 - a_s, abs=4e-3)
             assert math.degrees(math.atan2(sigma, m * math.sqrt(1 - a_t))) == pytest.approx(angle, abs=1)
         marks = {line.get_label(): line.get_xydata()[0] for line in explorer.figure(angle=0, s=s).axes[0].lines}
-        deviation = math.sqrt(bayes(ALPHA_BAR, s, 500, 1.0, 0.3)[1])
-        assert marks["DDPM"][0] == pytest.approx(deviation, abs=1e-6)
+        std = math.sqrt(bayes(ALPHA_BAR, s, 500, 1.0, 0.3)[1])
+        assert marks["DDPM"][0] == pytest.approx(std, abs=1e-6)
         assert marks["DDIM"][0] == pytest.approx(0, abs=1e-12)
 
 
@@ -94,14 +94,14 @@ def test_particles_without_noise_go_the_same_way_and_more_steps_come_nearer():
         paths[n, eta] = np.stack(next(c for c in axes.collections if hasattr(c, "get_segments")).get_segments())
         assert paths[n, eta].shape == (12, n + 1, 2)
         np.testing.assert_array_equal(paths[n, eta][:, 0], paths[2, 0.0][:, 0])  # one start for all
-    ends, schedule = paths[50, 0.0][:, -1], linear()
-    alone = ddim(  # eta = 0, and nobody else on the way
+    samples, schedule = paths[50, 0.0][:, -1], linear()
+    alone = ddim(  # eta = 0: nothing is drawn on the way
         ExactDenoiser(schedule, eight_gaussians()),
         schedule,
         torch.tensor(paths[2, 0.0][:, 0]),
         uniform_steps(schedule, 50),
     )
-    np.testing.assert_allclose(ends, final(alone).numpy(), atol=1e-9)
+    np.testing.assert_allclose(samples, final(alone).numpy(), atol=1e-9)
     hills = eight_gaussians().sample(20_000, torch.Generator().manual_seed(0)).numpy()
-    assert np.linalg.norm(ends[:, None] - hills, axis=2).min(1).max() < 0.1
-    assert np.abs(paths[50, 1.0][:, -1] - ends).max() > 0.5  # with noise a particle goes elsewhere
+    assert np.linalg.norm(samples[:, None] - hills, axis=2).min(1).max() < 0.1
+    assert np.abs(paths[50, 1.0][:, -1] - samples).max() > 0.5  # with noise a particle goes elsewhere
