@@ -5,6 +5,7 @@
 #   make lint      ruff on code and notebooks, mypy on the library
 #   make lesson    store one lesson, try it, photograph its page: make lesson L=09
 #   make notebooks run every notebook and store it in canonical form
+#   make pages     export every lesson as a page that needs neither kernel nor network, into build/pages
 #   make mutants   break the library formula by formula, by hand and by a draw; the tests must notice each time
 #   make bench     measure speed against diffusers, as ratios; nothing else should run meanwhile
 #   make lowest    run the tests once more with the lowest versions that requirements.txt and pyproject.toml declare
@@ -21,7 +22,7 @@ FIRST := $(firstword $(wildcard notebooks/00_*.ipynb) notebooks)
 NEWS := @jupyterlab/apputils-extension:announcements
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: help lab test deep lint lesson notebooks mutants bench lowest
+.PHONY: help lab test deep lint lesson notebooks pages mutants bench lowest
 .DEFAULT_GOAL := help
 
 help:
@@ -61,6 +62,9 @@ lesson: $(VENV)/.tests
 
 notebooks: $(VENV)/.tests
 	$(BIN)/python tools/notebooks.py store
+
+pages: $(VENV)/.tests
+	$(BIN)/python tools/pages.py
 
 mutants: $(VENV)/.tests
 	$(BIN)/python tools/mutants.py

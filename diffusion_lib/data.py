@@ -79,8 +79,8 @@ def mnist(
 ) -> Digits:
     """Return MNIST (LeCun, Cortes and Burges 1998): 60,000 training and 10,000 test digits of 28 x 28 pixels.
 
-    With a `folder`, its four IDX files are read, packed (.gz) or not, and nothing is downloaded; they may also be called
-    train-images.idx3-ubyte and so on, or lie where torchvision puts them (MNIST/raw). Without one, each file
+    With a `folder`, its four IDX files are read, packed (.gz) or not, and nothing is downloaded; they may also be
+    called train-images.idx3-ubyte and so on, or lie where torchvision puts them (MNIST/raw). Without one, each file
     that is not yet whole in `cache` (by default diffusion_lib/mnist under XDG_CACHE_HOME or ~/.cache) comes from the
     first mirror that gives it. Every file's SHA-256, unpacked, must be the one in `sha256`, whose keys name the four
     files in order.

@@ -76,6 +76,13 @@ def test_the_wheel_imports_from_where_it_lies(installed, tmp_path):
     assert modules > 10
 
 
+def test_a_jupyter_server_of_the_environment_loads_the_save_hook(installed):
+    """What pip puts beside the packages; and the name in it is that of the module."""
+    [path] = (installed / "etc" / "jupyter" / "jupyter_server_config.d").iterdir()
+    extensions = json.loads(path.read_text(encoding="utf-8"))["ServerApp"]["jpserver_extensions"]
+    assert path.name == "diffusion_lib.json" and extensions == {"diffusion_lib.teaching.server": True}
+
+
 def test_the_registry_of_the_wheel_holds_what_its_lessons_declare(installed, tmp_path):
     assert printed(EXPLORERS, installed, tmp_path) == declared_explorers(installed / "diffusion_lib" / "lessons")
 
