@@ -66,9 +66,10 @@ class Norm(nn.GroupNorm):
 
 
 def require_shared_groups(groups: int, channels: int) -> None:
-    """ValueError where each channel is a group of its own: a residual block could not depend on the time then.
+    """Raise ValueError where each channel is a group of its own: a residual block could not depend on the time then.
 
-    The time is added to a whole channel alike, and a norm of that channel alone subtracts it again with the mean.
+    The time's shift is added to a whole channel alike, before a norm that subtracts the mean of each group: only the
+    differences of the shifts within a group remain, and a group of one channel has none.
     """
     if groups >= channels:
         raise ValueError(
@@ -80,9 +81,10 @@ def require_shared_groups(groups: int, channels: int) -> None:
 class ResBlock(nn.Module):
     """x + f(x, shift): twice norm, SiLU, convolution, with the shift added in between (Ho et al. 2020, appendix B).
 
-    The shift tells this block the time: one number for each channel, added at every pixel alike. The last convolution
-    starts at zero, so that a new block passes x on unchanged (where c_in = c_out; otherwise x goes through a
-    convolution of size 1). Raises: ValueError for groups that do not divide both channels, or of one channel each.
+    The shift tells this block the time: one number for each channel, added at every pixel alike; the second norm leaves
+    of it how the channels of a group differ. The last convolution starts at zero, so that a new block passes x on
+    unchanged (where c_in = c_out; otherwise x goes through a convolution of size 1). Raises: ValueError for groups that
+    do not divide both channels, or of one channel each.
     """
 
     def __init__(self, c_in: int, c_out: int, groups: int) -> None:

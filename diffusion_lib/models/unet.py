@@ -24,7 +24,8 @@ from diffusion_lib.models.layers import (
 class UNetConfig:
     """What a U-Net is made of. Stage i works at side image_size / 2^i with width * mults[i] channels.
 
-    Raises: TypeError, ValueError, at once, for numbers that do not fit together.
+    Raises: TypeError, ValueError, at once, for numbers that do not fit together; among them groups of one channel, by
+    whose norm a block would lose the time (`require_shared_groups`).
     """
 
     channels: int = 1  # of the image
@@ -128,7 +129,10 @@ class UpStage(nn.Module):
 
 
 class UNet(nn.Module):
-    """The network of Ho et al. 2020: down in stages, through the middle, up again with everything kept on the way down.
+    """The U-Net of Ho et al. 2020: down in stages, through the middle, up again with everything kept on the way down.
+
+    Theirs for CIFAR10 also has dropout (0.1), 32 groups a norm, attention at side 16 (`attention_at`; by default it
+    stands at side 8), their own initial weights, and the frequencies 10000^(-i / (width / 2 - 1)) for the time.
 
     Weights are drawn from `seed` alone; the last convolution starts at zero, so a new network answers 0. They lie in
     memory channels last, where PyTorch's convolutions are fastest; activations inherit this memory layout.

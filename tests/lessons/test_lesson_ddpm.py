@@ -91,7 +91,7 @@ def test_explorer_shows_the_film_it_is_given(memory):
     assert explorer.controls[0].values == tuple(VISITS) and explorer.defaults() == {"t": 300}
     assert explorer.description(t=600) == film.words[1] + "."
     shown = [np.ma.filled(axes.images[0].get_array(), np.nan) for axes in explorer.figure(t=600).axes]
-    assert len(shown) == 2  # the states above, the guesses below: three images of 8 x 8 in a row, one dot apart
+    assert len(shown) == 2  # the states above, the guesses below: three images of 8 x 8 in a row, one pixel apart
     for row, expected in zip(shown, (film.x[1], film.x0[1]), strict=True):
         assert row.shape == (8, 26) and np.isnan(row[:, [8, 17]]).all()
         for k, image in enumerate(expected):

@@ -32,8 +32,8 @@ def trace(network: UNet, run: Callable[[], object] | None = None) -> list[Part]:
     """
     found, pending = [], []
     kinds = (TimeEmbedding, Block, Down, Up)
-    ends = ("shifts", "stem", "norm", "head")
-    named = [(n, m) for n, m in network.named_modules() if isinstance(m, kinds) or n in ends]
+    others = ("shifts", "stem", "norm", "head")
+    named = [(n, m) for n, m in network.named_modules() if isinstance(m, kinds) or n in others]
     hooks = [m.register_forward_hook(partial(_work, pending)) for m in network.modules()]
     hooks += [module.register_forward_hook(partial(_note, found, pending, name)) for name, module in named]
     try:
@@ -80,12 +80,12 @@ def _black(network: UNet) -> Tensor:
     return network(image, torch.ones(1, dtype=torch.int64, device=like.device), label)
 
 
-SECTIONS = {"time": "time", "shifts": "time", "stem": "ends", "norm": "ends", "head": "ends"}
+SECTIONS = {"time": "time", "shifts": "time", "stem": "stem and head", "norm": "stem and head", "head": "stem and head"}
 
 
 def by_section(parts: Sequence[Part]) -> dict[str, int]:
-    """Return the parameters of the way down, the middle, the way up, the time, and both ends."""
-    totals = dict.fromkeys(("down", "middle", "up", "time", "ends"), 0)
+    """Return the parameters of the way down, the middle, the way up, the time, and stem and head together."""
+    totals = dict.fromkeys(("down", "middle", "up", "time", "stem and head"), 0)
     for part in parts:
         section = part.name.split(".")[0]
         totals[SECTIONS.get(section, section)] += part.parameters
