@@ -45,7 +45,7 @@ def test_every_formula_of_a_lesson_is_typeset(lesson):
 
 def test_formulas_are_those_between_dollars_outside_code():
     page = pages.page(new_notebook(cells=[new_markdown_cell(TEXT, id="text")]), "small")
-    assert re.search(r"<mi>a</mi>\s*<mo>&#x0003C;</mo>\s*<mi>b</mi>", page)
+    assert re.search(r"<mi>a</mi>\s*<mo>&lt;</mo>\s*<mi>b</mi>", page)
     assert "<span>(9.1)</span></div>" in page and page.count("‖") == 2
     assert "<code>$code$</code>" in page and "$$no formula$$" in page
     assert page.count("<math") == 2
@@ -74,7 +74,7 @@ def test_a_saved_notebook_exported_the_plain_way_keeps_its_images(unrun):
     drop_views({"type": "notebook", "content": notebook})
     assert "widget-view" not in str(notebook)
     page, _ = HTMLExporter().from_notebook_node(notebook)
-    assert re.search("<figure data-explorer='[^']+'><img src=.data:image/png", page)
+    assert re.search("<figure data-explorer='[^']+'><img [^>]*src=.data:image/png", page)
 
 
 @pytest.mark.parametrize(
