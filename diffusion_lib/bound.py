@@ -1,4 +1,4 @@
-"""The variational bound, term by term, in nats and bits; the weighting that makes the denoising loss part of it."""
+"""The variational bound, term by term, in nats and bits; the weighting that turns denoising losses into its terms."""
 
 import math
 
@@ -22,11 +22,14 @@ from diffusion_lib.schedules import Schedule
 
 
 def bound_weighting(schedule: Schedule, t: int | Tensor) -> Tensor:
-    """Return the weighting that turns the denoising loss into the variational bound, in nats a dimension.
+    """Return the weighting with which the denoising loss, summed over t = 1..T, is the variational bound.
+
+    In nats a dimension, without L_T and the constant of L_0, which no network can change. It is a sum: with t drawn
+    uniformly, as `losses.denoising_draw` does, the mean of the loss has to be multiplied by T.
 
     (snr_{t-1} - snr_t) / 2 for t > 1 (Kingma et al. 2021, section 4), the term L_{t-1} with the posterior variance. At
     t = 1, where that is infinite, it is what L_0 has in its place with a Gaussian decoder: 1 / (2 decoder variance),
-    with the variance of `default_decoder_variance`; L_0's constant is left out.
+    with the variance of `default_decoder_variance`.
 
     Args: t in 1..T, int or (B,). Returns: float64, the shape of t. Raises: TypeError, ValueError (T = 1 too).
     """
@@ -98,7 +101,7 @@ def default_decoder_variance(schedule: Schedule) -> float:
 
 
 def decoder_log_prob(x0: Tensor, mean: Tensor, variance: float, levels: int | None = None) -> Tensor:
-    """Return how likely the decoder makes each number of x0: log of a density, or of a probability with levels.
+    """Return how likely the decoder makes each entry of x0: log of a density, or of a probability with levels.
 
     Without levels: log N(x0; mean, variance). With them: the log of the Gaussian's mass within half a level of x0; the
     lowest and the highest level take the tails, so that the probabilities add up to 1 (Ho et al. 2020, eq. 13, where
@@ -146,7 +149,7 @@ def variational_bound(
 
 
 def bits_per_dim(nats: Tensor, D: int) -> Tensor:
-    """Return nats / (D log 2), bits for each of the D numbers of an example; nats of any shape; a bad D: ValueError."""
+    """Return nats / (D log 2), bits for each of the D dimensions; nats of any shape; ValueError for a bad D."""
     return nats / (require_count("D", D) * math.log(2))
 
 

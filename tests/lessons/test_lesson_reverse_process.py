@@ -32,6 +32,16 @@ def test_the_width_of_a_step_back_is_that_of_two_joint_gaussians():
         assert said[-2] == pytest.approx((1 - ALPHA_BAR[9]) / (1 - ALPHA_BAR[10]), abs=6e-4)
 
 
+def test_data_of_variance_4_raise_the_width_above_beta_by_a_third_of_a_percent():
+    before = ALPHA_BAR[:-1] * 4 + 1 - ALPHA_BAR[:-1]
+    after = (1 - BETA[1:]) * before + BETA[1:]
+    share = (before - (1 - BETA[1:]) * before**2 / after) / BETA[1:]
+    assert share.max() == pytest.approx(1.0033, abs=5e-5)
+    axis = explorers.reverse_variance().figure(variance=4.0).axes[0]
+    drawn = next(line for line in axis.lines if line.get_label().startswith("exact"))
+    np.testing.assert_allclose(drawn.get_ydata(), share, rtol=1e-6)
+
+
 @pytest.mark.parametrize(("t", "digit"), [(100, 3), (250, 8), (400, 0), (1000, 3)])
 def test_the_one_jump_answer_is_the_mean_over_the_training_digits(t, digit):
     explorer, data = explorers.one_shot(), digits()

@@ -5,11 +5,14 @@ import re
 
 import numpy as np
 import pytest
+import torch
 from oracles import numbers, undecomposed
 
+from diffusion_lib.bound import bound_weighting, decoder_term, default_decoder_variance, denoising_term
 from diffusion_lib.data import digits
 from diffusion_lib.lessons.training_objective import explorers
-from diffusion_lib.process import Prediction
+from diffusion_lib.losses import denoising_loss
+from diffusion_lib.process import EPS, Prediction
 from diffusion_lib.schedules import from_beta
 
 STEPS = np.arange(1, 1001)
@@ -55,6 +58,34 @@ def test_the_bound_and_what_it_bounds_are_those_of_the_joint_gaussians(bound, sl
     assert len(heights) == 9 and sum(heights) == pytest.approx(whole, rel=1e-6)
     assert [bar.get_width() for bar in sums.patches] == pytest.approx([whole, surprise], rel=1e-6)
     assert sums.get_xlim()[1] > whole and max(heights) < each.get_ylim()[1]  # nothing is cut off
+
+
+def test_the_bound_may_fall_while_its_gap_widens(bound):
+    """The numbers that the page reads off at x_0 = -0.4, posterior variance, slopes 0.5 and 0.7."""
+    for slope, whole, gap in ((0.5, 2.045, 0.673), (0.7, 1.901, 0.915)):
+        said = bound.description(slope=slope, variance="posterior", x_0=-0.4)
+        *_, total, exact = map(float, re.findall(r"-?\d+\.\d{3}", said))
+        assert (total, total - exact) == (pytest.approx(whole, abs=6e-4), pytest.approx(gap, abs=1.1e-3))
+
+
+def test_the_weighted_loss_summed_over_all_times_is_the_bound_less_its_constants():
+    """A sum over t, not a mean: with t drawn uniformly the mean has to be multiplied by T."""
+    schedule, generator = from_beta(np.linspace(0.05, 0.5, 8)), torch.Generator().manual_seed(1)
+    x0, eps = torch.randn(2, 5, 6, generator=generator, dtype=torch.float64)
+
+    def model(x, t):
+        return torch.sin(x)
+
+    def denoise(x, t):
+        return EPS.solve(schedule, x, model(x, t), t)
+
+    times = range(1, 9)
+    losses = torch.stack([denoising_loss(schedule, model, x0, t, eps, weighting=bound_weighting) for t in times])
+    inner = torch.stack([denoising_term(schedule, denoise, x0, t, eps) for t in range(2, 9)])
+    constant = 3 * math.log(2 * math.pi * default_decoder_variance(schedule))  # of L_0, 6 dimensions
+    whole = inner.sum(0) + decoder_term(schedule, denoise, x0, eps) - constant
+    torch.testing.assert_close(6 * losses.sum(0), whole)
+    torch.testing.assert_close(6 * 8 * losses.mean(0), whole)
 
 
 @pytest.mark.parametrize("schedule", ["linear", "cosine"])

@@ -16,7 +16,7 @@ from diffusion_lib.schedules import Schedule, cosine, from_beta, linear, scaled_
 from diffusion_lib.teaching.explorer import Control, Explorer, explorer
 
 DECODER_VARIANCE = 0.05
-# The mean of a polynomial up to degree 5 over a standard normal number (Gauss and Hermite's rule with three points)
+# The mean of a polynomial up to degree 5 over a standard normal number (the Gauss-Hermite rule with three points)
 NODES = torch.tensor([[-math.sqrt(3)], [0.0], [math.sqrt(3)]], dtype=torch.float64)
 SHARES = torch.tensor([1 / 6, 2 / 3, 1 / 6], dtype=torch.float64)
 
