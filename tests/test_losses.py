@@ -215,3 +215,11 @@ def test_a_tenth_of_the_labels_is_dropped_by_default():
     default, tenth = denoising_draw(DATA, LINEAR, 16, LABELS, 4), denoising_draw(DATA, LINEAR, 16, LABELS, 4, 0.1)
     for n in range(20):
         assert torch.equal(default(seeded(n))[3], tenth(seeded(n))[3])
+
+
+def test_no_label_is_dropped_where_the_share_is_zero(monkeypatch):
+    """Not even where the random number is 0, as it is once in sixteen million."""
+    monkeypatch.setattr(torch, "rand", lambda *shape, **_: torch.zeros(*shape))
+    x0, labels = torch.ones(4, 2), torch.arange(4)
+    *_, found = denoising_draw(x0, linear(), 4, labels, no_label=4, drop=0.0)(seeded(0))
+    assert sorted(found.tolist()) == [0, 1, 2, 3]

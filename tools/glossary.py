@@ -56,7 +56,7 @@ def sentence_of(term: Term, source: str) -> str:
     """Return the sentence of a cell that has one of the term's forms in bold; empty if none has."""
     paragraphs = [" ".join(part.split()) for part in source.split("\n\n") if not part.lstrip().startswith("#")]
     for paragraph in paragraphs:
-        for sentence in re.split(r"(?<=[.?!:])(?:\*\*)? (?=[A-Z$*\[])", re.sub(r"^[-*>] +", "", paragraph)):
+        for sentence in re.split(r"(?<=[.?!:]) (?=[A-Z$*\[])", re.sub(r"^[-*>] +", "", paragraph)):
             if any(is_bold(form, sentence) for form in term.forms):
                 return sentence.strip()
     return ""

@@ -125,7 +125,7 @@ from pathlib import Path
 from mutant_runs import Job, run_all
 from mutants import source_of
 source = source_of("arguments")
-broken = source.replace("if times[0] > T or", "if times[0] > T + 1 or")
+broken = source.replace("pairwise([T + 1, *times])", "pairwise([T + 2, *times])")
 slow = source + "\\nimport time; time.sleep(60)\\n"
 harmless, broken, slow = [Job("arguments", text, "") for text in (source + "\\n# harmless\\n", broken, slow)]
 folder = Path(sys.argv[1])
