@@ -1,4 +1,4 @@
-"""The glossary: every term has one sentence that says it, in its lesson or in the table, and every link has its entry."""
+"""The glossary: one sentence says each term, in its lesson or in the table, and every link has its entry."""
 
 import re
 from collections import Counter
