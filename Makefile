@@ -36,7 +36,7 @@ $(VENV)/.runtime: requirements.txt pyproject.toml
 	$(BIN)/python -m pip install --quiet $(if $(TORCH_INDEX),--index-url "$(TORCH_INDEX)") "$(TORCH)"
 	$(BIN)/python -m pip install --quiet -r requirements.txt -e .
 	$(BIN)/jupyter labextension disable --level=sys_prefix "$(NEWS)"
-	$(BIN)/jupyter server extension enable --sys-prefix diffusion_lib.teaching.server  # an editable install cannot
+	$(BIN)/python -m diffusion_lib.teaching.server
 	@touch $@
 
 $(VENV)/.tests: $(VENV)/.runtime

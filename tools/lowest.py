@@ -66,8 +66,7 @@ def main() -> int:
     have = subprocess.run([python, "-c", "import torch; print(torch.__version__)"], stdout=subprocess.PIPE, check=True)
     subprocess.run([*install, f"torch=={have.stdout.decode().strip()}", *pins], check=True)
     subprocess.run([*install, "--no-deps", "-e", str(ROOT)], check=True)
-    enable = ["server", "extension", "enable", "--sys-prefix", "diffusion_lib.teaching.server"]
-    subprocess.run([python, "-m", "jupyter", *enable], check=True)
+    subprocess.run([python, "-m", "diffusion_lib.teaching.server"], check=True)
     return subprocess.run([python, str(ROOT / "tools" / "suite.py")], check=False).returncode
 
 

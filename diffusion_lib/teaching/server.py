@@ -3,9 +3,15 @@
 The view of a live explorer is worth nothing without the kernel that drew it: opened again the next day, JupyterLab
 would show "Error displaying widget: model not found" in its place. So each notebook is saved without it wherever the
 kernel-free twin stands beside it. The page that is open keeps its live explorer.
+
+A wheel tells the server of its environment to load this; for an editable install `python -m diffusion_lib.teaching.server`
+does.
 """
 
+import shutil
+import sys
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 VIEW = "application/vnd.jupyter.widget-view+json"
@@ -22,6 +28,13 @@ def drop_views(model: dict[str, Any], path: str = "", contents_manager: object =
             del data[VIEW]
 
 
+def enable(prefix: Path) -> Path:
+    """Tell the Jupyter servers of the environment at `prefix` to load this module; return the file that says so."""
+    folder = prefix / "etc" / "jupyter" / "jupyter_server_config.d"
+    folder.mkdir(parents=True, exist_ok=True)
+    return Path(shutil.copy(Path(__file__).with_name("diffusion_lib.json"), folder))
+
+
 def _data_of_outputs(model: dict[str, Any]) -> Iterator[dict[str, Any]]:
     if model.get("type") != "notebook" or not isinstance(model.get("content"), dict):
         return
@@ -35,3 +48,7 @@ def _jupyter_server_extension_points() -> list[dict[str, str]]:
 
 def _load_jupyter_server_extension(app: Any) -> None:
     app.contents_manager.register_pre_save_hook(drop_views)
+
+
+if __name__ == "__main__":
+    print(enable(Path(sys.prefix)))

@@ -67,15 +67,16 @@ def test_a_restarted_kernel_greys_the_live_controls_until_the_cell_is_run_again(
     slider, shift = (figure.get_by_role("slider", name=label) for label in ("time t", "shift"))
     note = figure.get_by_text("needs a running kernel")
     assert browsing.change_after(figure, lambda: shift.press("ArrowRight"))
+    assert browsing.change_after(figure, lambda: slider.press("ArrowRight"))  # its whole sheet has come
     assert note.is_hidden() and shift.is_enabled()
     browsing.restart(page)
     note.wait_for()
     assert shift.is_disabled() and figure.locator("input[type=file]").is_disabled()
     assert browsing.change_after(figure, lambda: slider.press("ArrowRight"))  # what has come stays and moves
-    assert browsing.alt_text(figure) == "one: t = 0.5, shift = 1, ramp."
+    assert browsing.alt_text(figure) == "one: t = 0.75, shift = 1, ramp."
     figure.get_by_role("combobox", name="name").press("ArrowDown")  # this was never drawn at shift = 1
     browsing.wait_until_drawn(figure)
-    assert browsing.alt_text(figure) == "two: t = 0.5, shift = 0, ramp."
+    assert browsing.alt_text(figure) == "two: t = 0.75, shift = 0, ramp."
     browsing.run_cells(page, [0])
     figure = browsing.show_cell(page, 0).locator("figure.diffusion-explorer")
     assert browsing.change_after(figure, lambda: figure.get_by_role("slider", name="shift").press("ArrowRight"))

@@ -13,6 +13,8 @@ from pathlib import Path
 import pytest
 from oracles import declared_explorers
 
+from diffusion_lib.teaching.server import enable
+
 ROOT = Path(__file__).resolve().parents[2]
 SOURCES = ("pyproject.toml", "requirements.txt", "README.md", "LICENSE", "NOTICE")
 IMPORT_ALL = """
@@ -81,6 +83,12 @@ def test_a_jupyter_server_of_the_environment_loads_the_save_hook(installed):
     [path] = (installed / "etc" / "jupyter" / "jupyter_server_config.d").iterdir()
     extensions = json.loads(path.read_text(encoding="utf-8"))["ServerApp"]["jpserver_extensions"]
     assert path.name == "diffusion_lib.json" and extensions == {"diffusion_lib.teaching.server": True}
+
+
+def test_an_editable_install_loads_it_by_a_command(tmp_path):
+    path = enable(tmp_path)
+    assert path.parent == tmp_path / "etc" / "jupyter" / "jupyter_server_config.d"
+    assert json.loads(path.read_text()) == json.loads((ROOT / "diffusion_lib/teaching/diffusion_lib.json").read_text())
 
 
 def test_the_registry_of_the_wheel_holds_what_its_lessons_declare(installed, tmp_path):
