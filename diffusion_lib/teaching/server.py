@@ -4,8 +4,8 @@ The view of a live explorer is worth nothing without the kernel that drew it: op
 would show "Error displaying widget: model not found" in its place. So each notebook is saved without it wherever the
 kernel-free twin stands beside it. The page that is open keeps its live explorer.
 
-A wheel tells the server of its environment to load this; for an editable install `python -m diffusion_lib.teaching.server`
-does.
+A wheel tells the server of its environment to load this; for an editable install,
+`python -m diffusion_lib.teaching.server` does.
 """
 
 import shutil
