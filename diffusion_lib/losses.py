@@ -1,11 +1,12 @@
 """What is minimised: the denoising loss in any parameterization and weighting."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor
 
 from diffusion_lib.arguments import (
+    integers,
     require_alike,
     require_between,
     require_count,
@@ -59,7 +60,7 @@ def denoising_draw(
     x0: Tensor,
     schedule: Schedule,
     batch: int,
-    labels: Tensor | None = None,
+    labels: Tensor | Sequence[int] | None = None,
     no_label: int | None = None,
     drop: float = 0.1,
 ) -> Callable[[torch.Generator], tuple[Tensor, ...]]:
@@ -79,9 +80,10 @@ def denoising_draw(
     require_count("batch", batch, 1, len(x0))
     require_between("drop", drop, 0.0, 1.0)
     if labels is not None:
-        if labels.shape != x0.shape[:1]:
-            raise ValueError(f"labels: expected shape ({len(x0)},), got {tuple(labels.shape)}")
-        absent = require_count("no_label", no_label, int(labels.max()) + 1)
+        known = integers("labels", labels)
+        if known.shape != x0.shape[:1]:
+            raise ValueError(f"labels: expected shape ({len(x0)},), got {tuple(known.shape)}")
+        absent = require_count("no_label", no_label, int(known.max()) + 1)
 
     def draw(generator: torch.Generator) -> tuple[Tensor, ...]:
         chosen = torch.randperm(len(x0), generator=generator, device="cpu")[:batch]
@@ -90,7 +92,7 @@ def denoising_draw(
         if labels is None:
             return x0[chosen], t, eps
         dropped = torch.rand(batch, generator=generator, dtype=torch.float32, device="cpu") < drop
-        return x0[chosen], t, eps, labels[chosen].masked_fill(dropped, absent)
+        return x0[chosen], t, eps, known[chosen].masked_fill(dropped, absent)
 
     return draw
 

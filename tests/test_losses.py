@@ -223,3 +223,12 @@ def test_no_label_is_dropped_where_the_share_is_zero(monkeypatch):
     x0, labels = torch.ones(4, 2), torch.arange(4)
     *_, found = denoising_draw(x0, linear(), 4, labels, no_label=4, drop=0.0)(seeded(0))
     assert sorted(found.tolist()) == [0, 1, 2, 3]
+
+
+def test_labels_may_be_a_list():
+    x0, labels = torch.ones(4, 2), [3, 1, 0, 2]
+    for given in (labels, torch.tensor(labels)):
+        *_, found = denoising_draw(x0, linear(), 4, given, no_label=4, drop=0.0)(seeded(0))
+        assert sorted(found.tolist()) == [0, 1, 2, 3]
+    with pytest.raises(TypeError, match=r"labels: expected an integer, or a list"):
+        denoising_draw(x0, linear(), 4, [0.5] * 4, no_label=4)

@@ -20,6 +20,7 @@ import numpy as np
 import traitlets
 from matplotlib.figure import Figure
 
+from diffusion_lib.arguments import shown
 from diffusion_lib.teaching import frames, registry
 
 MOST_FRAMES = 150  # of one explorer, over all combinations of its baked controls
@@ -71,7 +72,7 @@ class Control:
     def place(self, value: object) -> int:
         """Return the index of `value`; ValueError when the control cannot take it."""
         if value not in self.values:
-            raise ValueError(f"{self.name}: expected one of {list(self.values)}, got {value!r}")
+            raise ValueError(f"{self.name}: expected one of {shown(list(self.values))}, got {shown(value)}")
         return self.values.index(value)
 
     def ends(self) -> list:
