@@ -122,13 +122,16 @@ def require_steps(steps: Any, T: int) -> list[int]:
     if not listed and (not isinstance(steps, Tensor | np.ndarray) or steps.ndim != 1):
         raise TypeError(f"steps: expected a list, array or tensor of integers (n+1,), got {shown(steps)}")
     values = list(steps) if listed else steps.tolist()
-    times = [_index("steps", t, f" at place {i}") for i, t in enumerate(values)]
+    plain = all(type(t) is int for t in values)  # the usual case, and quick: a sampler asks for each walk
+    times = values if plain else [_index("steps", t, f" at place {i}") for i, t in enumerate(values)]
     if len(times) < 2:
         raise ValueError(f"steps: expected at least a start and an end, got {times}")
-    for i, (t, s) in enumerate(pairwise([T + 1, *times])):
-        if s >= t or s < 0:
-            before = f"{t}, " if i else ""
-            raise ValueError(f"steps: expected times that fall strictly within {T}..0, got {before}{s} at place {i}")
+    bad = next((i for i, (t, s) in enumerate(pairwise([T + 1, *times])) if s >= t or s < 0), None)
+    if bad is not None:
+        before = f"{times[bad - 1]}, " if bad else ""
+        raise ValueError(
+            f"steps: expected times that fall strictly within {T}..0, got {before}{times[bad]} at place {bad}"
+        )
     return times
 
 
