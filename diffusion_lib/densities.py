@@ -211,7 +211,7 @@ def fit_mixture(
     shares, means and covariances; `floor` is added to every variance, so that a component of few points keeps a
     volume.
 
-    Args: x (N, D), N >= K; iterations; floor > 0, in squared units of x. Returns: the mixture. Raises: TypeError,
+    Args: x (N, D), N >= K; iterations; `floor` > 0, in squared units of x. Returns: the mixture. Raises: TypeError,
     ValueError.
     """
     points = require_data("x", x).detach().to("cpu", torch.float64)

@@ -13,7 +13,7 @@ def course_seed(n: int) -> int:
     """Return n + $COURSE_SEED (0 where that is not set).
 
     The variable runs a whole lesson under other seeds without an edit: a claim that fails under one of them was luck.
-    A lesson hands its numbers through here or through `seeded`; the library itself does so for neither weights nor
+    A lesson passes its numbers through here or through `seeded`; the library itself does so for neither weights nor
     training. Raises: TypeError for an n that is no integer, ValueError for a $COURSE_SEED that is none.
     """
     course = os.environ.get("COURSE_SEED") or "0"

@@ -33,9 +33,28 @@ class Term(NamedTuple):
         return re.sub(r"[^\w\- ]", "", self.term.lower()).replace(" ", "-")
 
 
+class Ordinary(NamedTuple):
+    """A form of a term, or a word that docs/style.md replaces, that is ordinary English in one cell, and why."""
+
+    form: str
+    lesson: str
+    cell: str
+    reason: str
+
+
+def table() -> dict[str, Any]:
+    """Return the table's entries by kind."""
+    return tomllib.loads(TABLE.read_text(encoding="utf-8"))
+
+
 def terms() -> list[Term]:
-    """Return the entries of the table, in its order."""
-    return [Term(**entry) for entry in tomllib.loads(TABLE.read_text(encoding="utf-8"))["term"]]
+    """Return the terms, in the table's order."""
+    return [Term(**entry) for entry in table()["term"]]
+
+
+def ordinary() -> list[Ordinary]:
+    """Return the exceptions: what is ordinary English in some cell."""
+    return [Ordinary(**entry) for entry in table()["ordinary"]]
 
 
 def cells() -> dict[tuple[str, str], str]:

@@ -35,13 +35,13 @@ def verify(
 ) -> None:
     """Check that both sides of equation `tag` agree, `right` found by an independent `route`, and print one fixed line.
 
-    With size(x) = max(|x|, floor), and floor = 0 where it is not given, every element must meet
+    With size(x) = max(|x|, `floor`), and `floor` = 0 where it is not given, every element must meet
 
         |left - right| <= tol * size(right), or |left - right| <= 4 standard_error for a Monte Carlo mean.
 
     tol is 1e-10 if neither is given. The check has to be sensitive in every element: it must fail when any one of them
-    is moved by bite * size(left), up or down, and 4 standard_error must lie below bite * size(right). bite is 0.01 if
-    not given. `floor` is for numbers that may be 0 or next to nothing: covariances, the tails of a density.
+    is moved by `bite` * size(left), up or down, and 4 standard_error must lie below `bite` * size(right). `bite` is
+    0.01 if not given. `floor` is for numbers that may be 0 or next to nothing: covariances, the tails of a density.
     Shapes: both sides alike, any shape, real numbers; standard_error a number or of that shape.
 
     Raises AssertionError (tag and numbers) where the sides disagree; ValueError or TypeError for a check that proves

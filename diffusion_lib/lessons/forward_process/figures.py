@@ -24,7 +24,7 @@ from diffusion_lib.teaching.style import (
 
 
 def bars(axis: Axes, draws: np.ndarray, x: np.ndarray, name: str, bins: int = 32) -> None:
-    """Draw a histogram of `draws` (n,) between the ends of x, scaled like a density: one artist, so it is quick."""
+    """Draw a histogram of `draws` (n,) over the range of x, scaled like a density: one artist, so it is quick."""
     edges = np.linspace(x[0], x[-1], bins + 1)
     heights = np.histogram(draws, edges)[0] / len(draws) / np.diff(edges)
     axis.stairs(heights, edges, fill=True, color=SKY, label=name)
