@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 
 import matplotlib
+import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from numpy.typing import ArrayLike
@@ -43,8 +44,9 @@ def label(axes: Axes, x: str = "", y: str = "", title: str = "") -> None:
 
 
 def show_image(axes: Axes, image: ArrayLike, title: str = "", limit: float = 1.0) -> None:
-    """Draw a grey image (H, W) with values in [-limit, limit], no ticks, each pixel a sharp square."""
-    axes.imshow(image, cmap="gray", vmin=-limit, vmax=limit, interpolation="nearest")
+    """Draw a grey (H, W) or coloured (H, W, 3) image with values in [-limit, limit], each pixel a sharp square."""
+    shades = np.clip(np.asarray(image) / (2 * limit) + 0.5, 0.0, 1.0)  # beyond the limit: black, white, full colour
+    axes.imshow(shades, cmap="gray", vmin=0.0, vmax=1.0, interpolation="nearest")
     axes.set_title(title, fontsize=FONT)
     axes.set_xticks([])
     axes.set_yticks([])

@@ -52,7 +52,18 @@ FLOORS = {
 }
 FIGURES = {"teaching.style", "teaching.plots"}
 DRAWING = ("teaching.style", "teaching.plots", "teaching.frames")  # arrays to figures, without torch, as figures.py too
-FILE_MODULES = {"files", "data", "images", "checkpoints", "pretrained", "runs", "teaching.explorer", "teaching.server"}
+FILE_MODULES = {
+    "files",
+    "data",
+    "images",
+    "checkpoints",
+    "pretrained",
+    "runs",
+    "teaching.explorer",
+    "teaching.server",
+} | {
+    "lessons.forward_process.subjects"  # an image that the lesson brings
+}
 WIDGET_TOOLS = {"ipywidgets", "anywidget", "traitlets"}
 OPENERS = {"open", "read_text", "read_bytes", "write_text", "write_bytes", "urlopen", "urlretrieve", "imread", "memmap"}
 OPENERS |= {"fromfile", "loadtxt", "savetxt", "savez", "mkdir", "unlink", "savefig"}

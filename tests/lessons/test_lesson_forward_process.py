@@ -8,10 +8,10 @@ import pytest
 import torch
 from oracles import divergence, normal, numbers, two_peaks
 from scipy.stats import wasserstein_distance
+from sklearn.datasets import load_digits, load_sample_image
 
-from diffusion_lib.data import digits
 from diffusion_lib.denoisers import ExactDenoiser
-from diffusion_lib.lessons.forward_process import explorers, figures
+from diffusion_lib.lessons.forward_process import explorers, figures, subjects
 from diffusion_lib.lessons.forward_process.explorers import (
     SLOPES,
     TERMINAL_STEPS,
@@ -126,24 +126,67 @@ def test_terminal_says_what_is_lost_and_how_far_from_the_data_the_samples_lie():
         assert said[-1] == pytest.approx(wasserstein_distance(draws, x, v_weights=density), abs=0.012)
 
 
-@pytest.mark.parametrize("digit", [0, 2])
-def test_one_noise_along_the_whole_slider(digit):
-    """Undoing the mixture gives the same noise at every time, and the digit of the data."""
-    explorer, found = explorers.noising(), []
-    x0 = digits(16).train[digit, 0].numpy()
-    for t in (0, 200, 500, 1000):
-        values = {"t": t, "digit": digit, "schedule": "linear", "own": None}
-        x_t = np.asarray(explorer.figure(**values).axes[0].images[0].get_array(), dtype=float)
+@pytest.fixture
+def drawn(monkeypatch):
+    """Every image (C, H, W) that the noising explorer hands to its figure, before it is cut to what a screen shows."""
+    kept, draw = [], figures.noising
+    monkeypatch.setattr(figures, "noising", lambda x_t, *rates: kept.append(x_t) or draw(x_t, *rates))
+    return kept
+
+
+@pytest.mark.parametrize(
+    ("image", "make"), [("photograph", subjects.photograph), ("drawn digit", subjects.drawn_digit)]
+)
+def test_one_noise_along_the_whole_slider(image, make, drawn):
+    """Undoing the mixture gives the same noise at every time, and the image of the data."""
+    explorer, times, x0 = explorers.noising(), (0, 200, 500, 1000), make().numpy()
+    for t in times:
+        values = {"t": t, "image": image, "schedule": "linear", "own": None}
+        figure = explorer.figure(**values)
         a, b = math.sqrt(ALPHA_BAR[t]), math.sqrt(1 - ALPHA_BAR[t])
+        assert [bar.get_height() for bar in figure.axes[1].patches] == pytest.approx([a, b])
         said = numbers(explorer.description(**values))[-4:]
-        assert said == pytest.approx([a, b, x_t.mean(), x_t.std(ddof=1)], rel=6e-3, abs=1e-3)
-        if t == 0:
-            np.testing.assert_allclose(x_t, x0, atol=1e-12)
-        else:
-            found.append((x_t - a * x0) / b)
+        assert said == pytest.approx([a, b, drawn[-1].mean(), drawn[-1].std(ddof=1)], rel=6e-3, abs=1e-3)
+    clean, *noisy = drawn[::2]  # the second of each pair is the description's
+    np.testing.assert_allclose(clean, x0, atol=1e-12)
+    rates = [(math.sqrt(ALPHA_BAR[t]), math.sqrt(1 - ALPHA_BAR[t])) for t in times[1:]]
+    found = [(x_t - a * x0) / b for x_t, (a, b) in zip(noisy, rates, strict=True)]
     for eps in found[1:]:
         np.testing.assert_allclose(eps, found[0], atol=1e-9)
-    assert abs(found[0].mean()) < 4 / 16 and found[0].std() == pytest.approx(1, abs=0.2)
+    assert abs(found[0].mean()) < 4 / math.sqrt(x0.size) and found[0].std() == pytest.approx(1, abs=0.1)
+
+
+def test_the_photograph_is_scikit_learns_made_small():
+    """Against PyTorch's resizing with the same filter: Pillow rounds to bytes on the way."""
+    photo = load_sample_image("china.jpg")
+    square = torch.as_tensor(photo[:, :427].copy()).permute(2, 0, 1)[None].double()
+    small = torch.nn.functional.interpolate(square, size=(40, 40), mode="bilinear", antialias=True)[0] / 127.5 - 1
+    assert subjects.photograph().shape == (3, 40, 40)
+    assert float((subjects.photograph() - small).abs().max()) < 2 / 127.5
+
+
+def test_the_drawn_digit_is_what_the_shipped_network_draws(monkeypatch, tmp_path):
+    """Anew, by the command in the module: to one shade of 256, whatever the number of threads."""
+    stored = subjects.drawn_digit()
+    monkeypatch.setattr(subjects, "DRAWN", tmp_path / "anew.png")
+    subjects.main()
+    assert stored.shape == (1, 28, 28) and float(stored.min()) == -1 and float(stored.max()) == 1
+    assert float((subjects.draw_digit().double() - stored).abs().max()) < 1.5 / 127.5
+    assert float((subjects.drawn_digit() - stored).abs().max()) < 1.5 / 127.5
+
+
+def test_the_written_digit_is_scikit_learns():
+    assert load_digits().target[5] == 5
+    np.testing.assert_array_equal(subjects.written_digit()[0], load_digits().images[5] / 8 - 1)
+
+
+def test_a_displayed_image_keeps_its_numbers_to_a_step_and_ends_at_the_limit():
+    image = np.linspace(-2, 2, 3 * 4 * 5).reshape(3, 4, 5)
+    shown = figures.displayed(image)
+    assert shown.shape == (4, 5, 3) and figures.displayed(image[:1]).shape == (4, 5)
+    assert len(np.unique(np.round(shown, 9))) == figures.SHADES
+    error = shown.transpose(2, 0, 1) - np.clip(image, -1, 1)
+    assert np.abs(error).max() <= 1 / (figures.SHADES - 1) + 1e-12
 
 
 @pytest.mark.parametrize("beta", [0.01, 0.1, 0.3])

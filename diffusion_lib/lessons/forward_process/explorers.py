@@ -9,12 +9,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from diffusion_lib.data import digits
 from diffusion_lib.denoisers import ExactDenoiser
 from diffusion_lib.densities import Mixture
 from diffusion_lib.gaussians import kl_normal, normal_log_prob
 from diffusion_lib.images import decode_image
 from diffusion_lib.lessons.forward_process import figures
+from diffusion_lib.lessons.forward_process.subjects import drawn_digit, photograph, written_digit
 from diffusion_lib.metrics import wasserstein
 from diffusion_lib.noise import seeded
 from diffusion_lib.process import posterior_coefficients, q_sample, q_step
@@ -31,26 +31,27 @@ SIDE = 64  # pixels of a reader's own image
 def noising(seed: int = 0) -> Explorer:
     """Show x_t = sqrt(alpha_bar_t) x_0 + sqrt(1 - alpha_bar_t) eps along t, with one eps all the way.
 
-    Controls: the time; a digit 0, 1 or 2 of scikit-learn's set; the linear or the cosine schedule at T = 1000; and,
-    live, the reader's own image in the digit's place. Args: seed of eps.
+    Controls: the time; an image (a photograph of 40 x 40 pixels, a digit of 28 x 28 that the shipped network drew, a
+    handwritten one of 8 x 8); the linear or the cosine schedule at T = 1000; and, live, the reader's own image in the
+    place of these. Args: seed of eps.
     """
     schedules = {"linear": linear(), "cosine": cosine()}
-    images = digits(16).train[:3]  # (3, 1, 16, 16): a nought, a one and a two
+    images = {"photograph": photograph(), "drawn digit": drawn_digit(), "written digit": written_digit()}
 
-    def show(t, digit, schedule, own):
-        x0 = images[digit] if own is None else decode_image(own, SIDE)  # (1, H, W)
+    def show(t, image, schedule, own):
+        x0 = images[image] if own is None else decode_image(own, SIDE)  # (C, H, W)
         x_t, table = _along(schedules[schedule], x0, t, seed), schedules[schedule].alpha_bar
-        figure = figures.noising(x_t.numpy(), t, table.sqrt().numpy(), (1 - table).sqrt().numpy())
-        what = f"a handwritten {digit}" if own is None else "your image"
-        return figure, (
-            f"{what.capitalize()} at t = {t} on the {schedule} schedule: signal rate {table[t].sqrt():.3g}, "
-            f"noise rate {(1 - table[t]).sqrt():.3g}, pixels of mean {x_t.mean():.3g} and standard deviation "
+        rates = float(table[t].sqrt()), float((1 - table[t]).sqrt())
+        what = f"the {image}" if own is None else "your image"
+        return figures.noising(x_t.numpy(), *rates), (
+            f"{what.capitalize()} at t = {t} on the {schedule} schedule: signal rate {rates[0]:.3g}, noise rate "
+            f"{rates[1]:.3g}, entries of mean {x_t.mean():.3g} and standard deviation "
             f"{x_t.std():.3g}."
         )
 
     controls = [
-        Control("t", "time t", range(0, 1001, 50), 200, "t = {}"),
-        Control("digit", "digit", (0, 1, 2)),
+        Control("t", "time t", range(0, 1001, 100), 100, "t = {}"),
+        Control("image", "image", tuple(images)),
         Control("schedule", "schedule", tuple(schedules)),
         Control("own", "your own image", kind="image"),
     ]
@@ -58,9 +59,9 @@ def noising(seed: int = 0) -> Explorer:
 
 
 def _along(schedule: Schedule, x0: Tensor, t: int, seed: int) -> Tensor:
-    """Return x_t (H, W) of the image x0 (1, H, W); the same noise at every t, and no noise yet at t = 0."""
+    """Return x_t of one image x0 (C, H, W); the same noise at every t, and no noise yet at t = 0."""
     eps = torch.randn(x0.shape, generator=seeded(seed), dtype=x0.dtype)
-    return q_sample(schedule, x0[None], t, eps[None])[0, 0]
+    return q_sample(schedule, x0[None], t, eps[None])[0]
 
 
 # ---- steps and jumps on a line

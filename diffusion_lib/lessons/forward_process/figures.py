@@ -5,10 +5,12 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from numpy.typing import ArrayLike
 
 from diffusion_lib.teaching.style import (
     CYCLE,
     DATA,
+    DPI,
     EXTRA,
     FONT,
     GREY,
@@ -211,18 +213,47 @@ def reverse_shapes(x: np.ndarray, exact: np.ndarray, gaussian: np.ndarray, title
     return figure
 
 
-def noising(x_t: np.ndarray, t: int, signal_rate: np.ndarray, noise_rate: np.ndarray) -> Figure:
-    """Draw x_t (H, W) at time t beside both rates (T+1,) over all times, the present ones marked and written out."""
-    figure, (image, rates) = new_figure(5.6, 3.1, columns=2)
-    show_image(image, x_t, f"$x_t$ at t = {t}", limit=1.5)
-    times = np.arange(len(signal_rate))
-    for rate, colour in ((signal_rate, DATA), (noise_rate, NOISE)):
-        rates.plot(times, rate, color=colour, linewidth=2)
-        rates.plot(t, rate[t], "o", color=colour, markersize=8, clip_on=False)
-    rates.axvline(t, color=GREY, linewidth=1)
-    words = ((0.0, "left", DATA, f"signal {signal_rate[t]:.2f}"), (1.0, "right", NOISE, f"noise {noise_rate[t]:.2f}"))
-    for x, side, colour, text in words:
-        rates.text(x, 1.04, text, color=colour, fontsize=FONT + 1, weight="bold", ha=side, transform=rates.transAxes)
-    label(rates, "time t")
-    rates.set(xlim=(0, times[-1]), ylim=(0, 1), xticks=times[:: max(1, times[-1] // 2)], yticks=[0, 0.5, 1])
+LIMIT = 1.0  # entries beyond are drawn as black, white or a full colour: a photograph keeps its contrast
+SHADES = 20  # of a channel: more cost bytes in every frame of a slider, and look the same
+
+
+def displayed(image: ArrayLike) -> np.ndarray:
+    """Return an image (C, H, W) as matplotlib wants it, (H, W) or (H, W, 3), in SHADES steps from -LIMIT to LIMIT."""
+    cut = np.clip(np.asarray(image), -LIMIT, LIMIT)
+    steps = np.round((cut / LIMIT + 1) / 2 * (SHADES - 1))
+    shades = (2 * steps / (SHADES - 1) - 1) * LIMIT
+    return shades[0] if len(shades) == 1 else shades.transpose(1, 2, 0)
+
+
+def noising(x_t: np.ndarray, signal_rate: float, noise_rate: float) -> Figure:
+    """Draw x_t (C, H, W) beside the two rates that it is made with, as bars."""
+    figure, (image, rates) = new_figure(5.0, 2.6, columns=2)  # 400 x 208 pixels
+    figure.set_layout_engine("none")
+    image.set_position((0.01, 0.02, 0.5, 200 / 208))  # 200 x 200: five pixels of the screen for one of a photograph
+    rates.set_position((0.62, 0.13, 0.36, 0.85))
+    show_image(image, displayed(x_t), limit=LIMIT)
+    for place, (rate, colour) in enumerate(((signal_rate, DATA), (noise_rate, NOISE))):
+        rates.bar(place, rate, width=0.6, color=colour)
+        rates.text(place, rate + 0.03, f"{rate:.2f}", ha="center", color=colour, fontsize=FONT + 1, weight="bold")
+    label(rates)
+    rates.set(xlim=(-0.6, 1.6), ylim=(0, 1.15), xticks=[0, 1], xticklabels=["signal rate", "noise rate"], yticks=[])
+    rates.spines["left"].set_visible(False)
+    return figure
+
+
+PANEL, GAP, EDGE = 80, 6, 24  # pixels of the screen: two for one of a photograph, which keeps the file small
+
+
+def image_rows(rows: Sequence[Sequence[ArrayLike]], titles: Sequence[str], names: Sequence[str]) -> Figure:
+    """Draw rows of images (C, H, W), of a size of its own each, with a title a column and a name a row."""
+    width, height = (EDGE + n * (PANEL + GAP) for n in (len(titles), len(rows)))
+    figure, axes = new_figure(width / DPI, height / DPI, len(titles), len(rows))
+    figure.set_layout_engine("none")
+    for k, axis in enumerate(axes):
+        row, column = divmod(k, len(titles))
+        left, bottom = EDGE + column * (PANEL + GAP), (len(rows) - 1 - row) * (PANEL + GAP)
+        axis.set_position((left / width, (bottom + GAP) / height, PANEL / width, PANEL / height))
+        show_image(axis, displayed(rows[row][column]), titles[column] if row == 0 else "", LIMIT)
+        if column == 0:
+            axis.set_ylabel(names[row], fontsize=FONT)
     return figure
