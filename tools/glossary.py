@@ -1,7 +1,7 @@
 """The glossary of the course: docs/glossary.md, written from docs/glossary.toml and the lessons' defining sentences.
 
 `python tools/glossary.py` writes it. A term's sentence stands in the cell of its lesson, the term in bold; for a term
-that a lesson not yet written will define, it stands in the table.
+that a lesson not yet written will define, or where the lesson's sentence does not stand alone, it stands in the table.
 """
 
 import re
@@ -18,7 +18,7 @@ LINK = re.compile(r"\]\((?:\.\./)?(?:docs/)?glossary\.md#([^)\s]+)\)")
 
 
 class Term(NamedTuple):
-    """One entry: its forms, written out; the lesson that says it, and the cell, or the sentence until there is one."""
+    """One entry: its forms, written out; the lesson that says it, and the cell, once there is one; its own sentence."""
 
     term: str
     forms: list[str]
@@ -86,7 +86,7 @@ def page() -> str:
     sources = cells()
     lines = ["# Glossary", "", "What each term means, and the lesson that says so. Written by `tools/glossary.py`.", ""]
     for term in sorted(terms(), key=lambda term: term.term.lower()):
-        text = sentence_of(term, sources[term.lesson, term.cell]) if term.cell else term.sentence
+        text = term.sentence or sentence_of(term, sources[term.lesson, term.cell])
         text = re.sub(r"\]\(#", f"](../notebooks/{course.find(term.lesson).notebook}#", text)
         text = re.sub(r"\]\(\.\./docs/", "](", text)
         other = f" ({term.chinese})" if term.chinese else ""
