@@ -1,4 +1,4 @@
-"""README's picture: lesson 09 in JupyterLab, its first slider as it opens. `.venv/bin/python tools/slider.py` takes it."""
+"""Take README's image, docs/slider.png: lesson 09 in JupyterLab, at its first slider."""
 
 import sys
 import tempfile
