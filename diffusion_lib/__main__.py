@@ -24,8 +24,8 @@ def arguments() -> argparse.ArgumentParser:
     """Return the parser of the three commands."""
     parser = argparse.ArgumentParser(prog="python -m diffusion_lib", description=str(__doc__).splitlines()[0])
     commands = parser.add_subparsers(dest="command", required=True)
-    add_training(commands.add_parser("train", help="train a U-Net on digits or MNIST"))
-    sample = commands.add_parser("sample", help="draw digits from shipped weights, or from a run's, into a PNG")
+    add_training(commands.add_parser("train", help="train a U-Net on digits, MNIST or your own images"))
+    sample = commands.add_parser("sample", help="draw images from shipped weights, or from a run's, into a PNG")
     sample.add_argument("weights", help="mnist, digits, or the path of a weights.safetensors")
     sample.add_argument("--out", type=Path, default=Path("samples.png"))
     sample.add_argument("--steps", type=int, default=50, help="DDIM steps")
@@ -36,37 +36,41 @@ def arguments() -> argparse.ArgumentParser:
     return parser
 
 
+NUMBERS = {  # options of `train` that take one number: default, what it is
+    "size": (32, "side of your own images, in pixels"),
+    "width": (32, "channels of the first stage"),
+    "blocks": (2, "residual blocks a stage"),
+    "groups": (2, "of channels, for the norms"),
+    "drop": (0.1, "share of labels replaced by `no label`"),
+    "batch": (64, "examples a step, over all processes together"),
+    "steps": (8000, "of the optimizer"),
+    "lr": (4e-4, "learning rate"),
+    "warmup": (200, "steps in which the learning rate rises"),
+    "ema": (0.999, "what a step keeps of the averaged weights"),
+    "clip": (1.0, "largest norm of the gradient"),
+    "seed": (0, "of the weights and of every draw"),
+    **{f"{name}-every": (steps, "steps") for name, steps in {"save": 250, "log": 50, "sample": 1000}.items()},
+}
+
+
 def add_training(train: argparse.ArgumentParser) -> None:
     """Add the options of `train`."""
-    train.add_argument("--data", choices=("digits", "mnist"), default="digits")
-    train.add_argument("--folder", help="folder of MNIST's four files; downloaded where it is not given")
     train.add_argument(
-        "--out", type=Path, required=True, help="the run's folder: checkpoint, metrics, samples, weights"
+        "--data", default="digits", help="digits, mnist, fashion-mnist, or a folder of PNG or JPEG files"
     )
+    train.add_argument("--folder", help="of MNIST's four files, downloaded where it is not given, or Fashion-MNIST's")
+    train.add_argument("--colour", action="store_true", help="your own images in colour; by default grey")
+    train.add_argument("--damaged", choices=("refuse", "skip"), default="refuse", help="what to do with damaged images")
+    train.add_argument("--out", type=Path, required=True, help="a folder: checkpoint, metrics, samples, weights")
     train.add_argument("--resume", action="store_true", help="go on from the checkpoint in --out, if it holds one yet")
     train.add_argument("--init", help="begin with the parameters of these weights: mnist, digits, or a file's path")
-    train.add_argument("--width", type=int, default=32)
-    train.add_argument("--mults", type=int, nargs="+", default=[1, 2, 2])
-    train.add_argument("--blocks", type=int, default=2)
-    train.add_argument("--groups", type=int, default=2, help="of channels, for the norms")
-    train.add_argument(
-        "--attention-at", type=int, nargs="*", help="sides with attention; by default the lowest stage's"
-    )
+    train.add_argument("--mults", type=int, nargs="+", default=[1, 2, 2], help="times the width, stage by stage")
+    train.add_argument("--attention-at", type=int, nargs="*", help="sides with attention; else the lowest stage's")
     train.add_argument("--schedule", choices=tuple(SCHEDULES), default="linear")
     train.add_argument("--predict", choices=tuple(PARAMETERIZATIONS), default="eps", help="what the network answers")
-    train.add_argument("--drop", type=float, default=0.1, help="share of labels replaced by `no label`")
-    train.add_argument("--batch", type=int, default=64, help="examples a step, over all processes together")
-    train.add_argument("--steps", type=int, default=8000)
-    train.add_argument("--lr", type=float, default=4e-4)
-    train.add_argument("--warmup", type=int, default=200)
-    train.add_argument("--ema", type=float, default=0.999)
-    train.add_argument("--clip", type=float, default=1.0)
-    train.add_argument("--seed", type=int, default=0)
-    train.add_argument(
-        "--precision", choices=("auto", *runs.DTYPES), default="auto", help="auto: bf16 where it is fast"
-    )
-    for name, default in {"save": 250, "log": 50, "sample": 1000}.items():
-        train.add_argument(f"--{name}-every", type=int, default=default, help="steps")
+    train.add_argument("--precision", choices=("auto", *runs.DTYPES), default="auto", help="auto: bf16 where fast")
+    for name, (default, text) in NUMBERS.items():
+        train.add_argument(f"--{name}", type=type(default), default=default, help=text)
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -1,6 +1,7 @@
 """Handwritten digits: 8 x 8 from scikit-learn, float64, for exact denoisers; MNIST, float32, for networks."""
 
 import gzip
+import hashlib
 import math
 import os
 import struct
@@ -94,11 +95,37 @@ def mnist(
             return _read(Path(folder).expanduser(), name, sha256[name])
         return _read_or_download(Path(cache or _default_cache()).expanduser(), name, sha256[name], mirrors)
 
-    train, train_labels, test, test_labels = (_idx(name, get(name)) for name in sha256)
+    return _digits({name: _idx(name, get(name)) for name in sha256})
+
+
+FASHION_MNIST_MD5 = {  # of the packed files, as their authors publish them
+    "train-images-idx3-ubyte": "8d4fb7e6c68d591d4c3dfef9ec88bf0d",
+    "train-labels-idx1-ubyte": "25c81989df183df01b3e8a0aad5dffbe",
+    "t10k-images-idx3-ubyte": "bef4ecab320f06d8554ea6380940ec79",
+    "t10k-labels-idx1-ubyte": "bb300cfdad3c16e7a12a480ee83cd310",
+}
+
+
+def fashion_mnist(folder: str | Path, *, md5: Mapping[str, str] = FASHION_MNIST_MD5) -> Digits:
+    """Return Fashion-MNIST (Xiao, Rasul and Vollgraf 2017): pieces of clothing in MNIST's format and number.
+
+    Args: the folder of its four IDX files, called as MNIST's are. A packed file (.gz) must have the MD5 that the
+    authors publish, by name in `md5`; they publish none for unpacked files, which only have to be whole.
+
+    Returns: float32 images (N, 1, H, W), byte / 127.5 - 1; labels 0..9, T-shirt to ankle boot.
+    Raises: DataError for a file that is missing or damaged.
+    """
+    place = Path(folder).expanduser()
+    return _digits({name: _idx(name, _read(place, name, packed_md5=md5[name])) for name in md5})
+
+
+def _digits(tables: Mapping[str, Tensor]) -> Digits:
+    """The four tables of bytes, training images first, as images in [-1, 1] with labels."""
+    train, train_labels, test, test_labels = tables.values()
     for images, labels in ((train, train_labels), (test, test_labels)):
         if images.ndim != 3 or labels.shape != images.shape[:1]:
             shapes = f"{tuple(images.shape)} and {tuple(labels.shape)}"
-            raise DataError(f"MNIST: expected images (N, H, W) with labels (N,), got {shapes}")
+            raise DataError(f"{next(iter(tables))}: expected images (N, H, W) with labels (N,), got {shapes}")
     scale = [images[:, None].float() / 127.5 - 1 for images in (train, test)]  # (N, 1, H, W)
     return Digits(scale[0], train_labels.long(), scale[1], test_labels.long())
 
@@ -110,8 +137,8 @@ def _default_cache() -> Path:
 PLACES = ("", "MNIST/raw", "raw", "mnist")  # where torchvision and others keep the files, inside a reader's folder
 
 
-def _read(folder: Path, name: str, sha256: str) -> bytes:
-    """Return the first file of that name, however it is spelt and packed, whose checksum is right."""
+def _read(folder: Path, name: str, sha256: str | None = None, packed_md5: str | None = None) -> bytes:
+    """Return the first file of that name, however it is spelt and packed, whose checksum, if known, is right."""
     found = [path for place in PLACES for path in _named(folder / place, name)]
     if not found:
         seen = sorted(path.name for path in folder.iterdir())[:5] if folder.is_dir() else []
@@ -123,7 +150,9 @@ def _read(folder: Path, name: str, sha256: str) -> bytes:
     for path in found:
         content = path.read_bytes()
         try:
-            return checked(path, _unpack(path, content) if path.suffix == ".gz" else content, sha256, DataError)
+            if path.suffix == ".gz":
+                content = _unpack(path, content, packed_md5)
+            return checked(path, content, sha256, DataError) if sha256 else content
         except DataError as error:
             reasons.append(error)
     raise reasons[0]
@@ -136,7 +165,9 @@ def _named(folder: Path, name: str) -> list[Path]:
     return sorted(same, key=lambda path: path.suffix == ".gz")
 
 
-def _unpack(source: str | Path, packed: bytes) -> bytes:
+def _unpack(source: str | Path, packed: bytes, md5: str | None = None) -> bytes:
+    if md5 and (found := hashlib.md5(packed, usedforsecurity=False).hexdigest()) != md5:
+        raise DataError(f"{source}: expected the MD5 {md5}, got {found}: another data set, or a damaged copy")
     try:
         return gzip.decompress(packed)
     except (OSError, EOFError, zlib.error) as error:

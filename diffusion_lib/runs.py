@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 import torch.distributed as dist
@@ -24,7 +24,7 @@ from diffusion_lib import __version__, checkpoints, data, losses, pretrained
 from diffusion_lib.arguments import require_count
 from diffusion_lib.denoisers import Clipped
 from diffusion_lib.files import remove_parts, write_atomically
-from diffusion_lib.images import crop, pad
+from diffusion_lib.images import crop, image_folder, pad
 from diffusion_lib.models.unet import UNet, UNetConfig
 from diffusion_lib.noise import seeded
 from diffusion_lib.process import PARAMETERIZATIONS
@@ -45,12 +45,13 @@ def train(options: argparse.Namespace) -> None:
     """
     device = join_processes()
     precision = chosen_precision(options.precision, device)
-    images, labels = training_data(options.data, options.folder)
-    images = images.to(DTYPES[precision])
+    found = training_data(options)
+    images = found.images.to(DTYPES[precision])
     schedule = SCHEDULES[options.schedule]()
-    model = UNet(unet_config(options, images), seed=options.seed)
+    model = UNet(unet_config(options, images, found.classes), seed=options.seed)
+    labels = found.labels if found.classes else None
     draw = losses.denoising_draw(images, schedule, options.batch, labels, model.no_label, options.drop)
-    description = {**describe(options, model.config, precision), "init": initialise(options, model)}
+    description = {**describe(options, model.config, precision), **found.about, "init": initialise(options, model)}
     trainer = Trainer(model.to(device, DTYPES[precision]), training_config(options, precision))
     open_folder(options, trainer, description)
     take_steps(options, trainer, draw, partial(image_loss, schedule, options.predict), description)
@@ -98,22 +99,41 @@ def training_config(options: argparse.Namespace, precision: str) -> TrainingConf
 
 
 def image_loss(
-    schedule: Schedule, predict: str, model: nn.Module, x0: Tensor, t: Tensor, eps: Tensor, labels: Tensor
+    schedule: Schedule, predict: str, model: nn.Module, x0: Tensor, t: Tensor, eps: Tensor, labels: Tensor | None = None
 ) -> Tensor:
-    """Return each image's denoising loss, (B,), for a network that takes labels."""
+    """Return each image's denoising loss, (B,); labels for a network that takes them."""
     return losses.denoising_loss(schedule, partial(model, labels=labels), x0, t, eps, PARAMETERIZATIONS[predict])
 
 
-def training_data(name: str, folder: str | None) -> tuple[Tensor, Tensor]:
-    """Return the training images, as the network sees them, and their labels. Raises: DataError."""
-    if name == "mnist":
-        found = data.mnist(folder)
-        return pad(found.train, 32), found.train_labels
-    found = data.digits(16)
-    return found.train, found.train_labels
+class TrainingData(NamedTuple):
+    """Training images, as the network sees them, their labels, the number of classes (0: none), and what to record."""
+
+    images: Tensor
+    labels: Tensor
+    classes: int
+    about: Mapping[str, Any]
 
 
-def unet_config(options: argparse.Namespace, images: Tensor) -> UNetConfig:
+def training_data(options: argparse.Namespace) -> TrainingData:
+    """Return the data that --data names: a data set, or a folder of images. Raises: DataError, ValueError, OSError."""
+    if options.data in ("mnist", "fashion-mnist"):
+        if options.data == "fashion-mnist" and options.folder is None:
+            raise ValueError("--folder: expected the folder of Fashion-MNIST's four files; they are not downloaded")
+        found = data.mnist(options.folder) if options.data == "mnist" else data.fashion_mnist(options.folder)
+        return TrainingData(pad(found.train, 32), found.train_labels, 10, {})
+    if options.data == "digits":
+        found = data.digits(16)
+        return TrainingData(found.train, found.train_labels, 10, {})
+    own = image_folder(options.data, options.size, 3 if options.colour else 1, skip_damaged=options.damaged == "skip")
+    if is_main_process():
+        print(f"{options.data}: {len(own.images)} images, {len(own.classes)} classes", flush=True)
+        for path in own.skipped:
+            print(f"skipped: {path}", flush=True)
+    about = {"images": len(own.images), "classes": list(own.classes)}
+    return TrainingData(own.images, own.labels, len(own.classes), about)
+
+
+def unet_config(options: argparse.Namespace, images: Tensor, classes: int) -> UNetConfig:
     """Return the network's configuration for these images. Raises: TypeError, ValueError."""
     size = images.shape[-1]
     attention_at = options.attention_at
@@ -121,7 +141,7 @@ def unet_config(options: argparse.Namespace, images: Tensor) -> UNetConfig:
         attention_at = [size // 2 ** (len(options.mults) - 1)]
     return UNetConfig(
         channels=images.shape[1], image_size=size, width=options.width, mults=tuple(options.mults),
-        blocks=options.blocks, attention_at=tuple(attention_at), groups=options.groups, classes=10,
+        blocks=options.blocks, attention_at=tuple(attention_at), groups=options.groups, classes=classes,
     )  # fmt: skip
 
 
@@ -241,8 +261,8 @@ def save_due(options: argparse.Namespace, trainer: Trainer, description: Mapping
     if images or checkpoint:
         save_weights(options.out / WEIGHTS, trainer, description)
     if images:
-        drawn = sample_images(pretrained.load_weights(options.out / WEIGHTS))
-        save_grid(options.out / f"samples_{trainer.step:06d}.png", drawn)
+        network = pretrained.load_weights(options.out / WEIGHTS)
+        save_samples(options.out / f"samples_{trainer.step:06d}.png", network, sample_images(network))
     if checkpoint:
         checkpoints.save(options.out / CHECKPOINT, trainer, description)
     return checkpoint
@@ -260,9 +280,9 @@ def save_weights(path: Path, trainer: Trainer, description: Mapping[str, Any]) -
 
 
 def sample(options: argparse.Namespace) -> None:
-    """Draw ten digits, eight times, into a PNG. Raises: TypeError, ValueError, OSError, WeightsError."""
-    images = sample_images(find_network(options.weights), options.steps, options.scale, options.seed)
-    save_grid(options.out, images)
+    """Draw eight images of each label into a PNG. Raises: TypeError, ValueError, OSError, WeightsError."""
+    network = find_network(options.weights)
+    save_samples(options.out, network, sample_images(network, options.steps, options.scale, options.seed))
 
 
 def find_network(weights: str) -> pretrained.Pretrained:
@@ -272,26 +292,33 @@ def find_network(weights: str) -> pretrained.Pretrained:
 
 
 def sample_images(network: pretrained.Pretrained, steps: int = 25, scale: float = 1.0, seed: int = 0) -> Tensor:
-    """Return eight images of each label, (80, C, H, W), by DDIM from one seed; MNIST's without the padding.
+    """Return eight rows of one image a label, or of ten without labels, by DDIM from one seed; MNIST's unpadded.
 
-    The noise is that of `noise.seeded(seed)`. Raises: TypeError, ValueError.
+    The noise is that of `noise.seeded(seed)`. Returns: (8 columns, C, H, W). Raises: TypeError, ValueError.
     """
     config, schedule = network.model.config, network.schedule
-    labels = torch.arange(10, device="cpu").repeat(8)  # (80,) a row of all ten, eight times
-    shape = (80, config.channels, config.image_size, config.image_size)
+    columns = config.classes or 10
+    labels = torch.arange(columns, device="cpu").repeat(8) if config.classes else None  # a row of them, eight times
+    shape = (8 * columns, config.channels, config.image_size, config.image_size)
     noise = torch.randn(shape, generator=seeded(seed), dtype=torch.float32, device="cpu")
     require_count("steps", steps, 2, schedule.T)
     denoise = Clipped(network.denoiser(labels, scale))
     with torch.inference_mode():
         images = final(ddim(denoise, schedule, noise, uniform_steps(schedule, steps)))
-    return crop(images, 28) if network.run.get("data") == "mnist" else images
+    return crop(images, 28) if network.run.get("data") in ("mnist", "fashion-mnist") else images
 
 
-def save_grid(path: Path, images: Tensor, columns: int = 10) -> None:
-    """Write images (N, 1, H, W) in [-1, 1] as one PNG, row by row. Raises: ValueError, OSError."""
-    rows = [torch.cat(list(row[:, 0]), dim=1) for row in images.split(columns)]  # (H, columns W) each
-    grey = torch.cat(rows).mul(-127.5).add(127.5).round().clamp(0, 255)  # ink is dark
-    Image.fromarray(grey.to(torch.uint8).numpy()).save(path)
+def save_samples(path: Path, network: pretrained.Pretrained, images: Tensor) -> None:
+    """Write samples as one PNG, a label a column; digits as dark ink on white. Raises: ValueError, OSError."""
+    ink = network.run.get("data") in ("mnist", "digits")
+    save_grid(path, -images if ink else images, network.model.config.classes or 10)
+
+
+def save_grid(path: Path, images: Tensor, columns: int) -> None:
+    """Write images (N, 1 or 3, H, W) in [-1, 1], -1 black, as one PNG, row by row. Raises: ValueError, OSError."""
+    rows = [torch.cat(list(row), dim=2) for row in images.split(columns)]  # (C, H, columns W) each
+    shades = torch.cat(rows, dim=1).mul(127.5).add(127.5).round().clamp(0, 255).to(torch.uint8)
+    Image.fromarray(shades.permute(1, 2, 0).squeeze(2).numpy()).save(path)
 
 
 def download(options: argparse.Namespace) -> None:

@@ -307,3 +307,29 @@ def test_the_progress_bar_shows(tmp_path, server):
     )
     for name in FILES:
         assert f"{name}.gz: 100%" in done.stderr
+
+
+# ---- Fashion-MNIST
+
+
+def test_fashion_mnist_is_read_packed_or_not(clothes):
+    folder, md5 = clothes
+    packed = data.fashion_mnist(folder, md5=md5)
+    assert packed.train.shape == (3, 1, 28, 28) and packed.test_labels.tolist() == [0, 1]
+    assert packed.train.flatten()[255].item() == 1 and packed.train.flatten()[256].item() == -1
+    for name in md5:
+        (folder / name).write_bytes(gzip.decompress((folder / f"{name}.gz").read_bytes()))
+        (folder / f"{name}.gz").unlink()
+    assert torch.equal(data.fashion_mnist(str(folder), md5=md5).train, packed.train)
+
+
+def test_fashion_mnist_knows_its_packed_files(clothes):
+    folder, md5 = clothes
+    with pytest.raises(data.DataError, match="train-images-idx3-ubyte.gz: expected the MD5 8d4fb7e6"):
+        data.fashion_mnist(folder)
+    (folder / "t10k-labels-idx1-ubyte.gz").unlink()
+    with pytest.raises(data.DataError, match="found neither"):
+        data.fashion_mnist(folder, md5=md5)
+    (folder / "t10k-labels-idx1-ubyte").write_bytes(b"\0\0\x08\1")
+    with pytest.raises(data.DataError, match="expected a whole IDX file"):
+        data.fashion_mnist(folder, md5=md5)

@@ -5,13 +5,14 @@ import struct
 import zlib
 
 import numpy as np
+import own_images
 import pytest
 import torch
 from oracles import seeded
 from PIL import Image
 
 from diffusion_lib import images
-from diffusion_lib.images import decode_image
+from diffusion_lib.images import decode_image, image_folder
 
 # ---- images ----
 
@@ -265,3 +266,86 @@ def test_padding_lays_paper_around_and_cropping_takes_it_away(side, size):
 def test_borders_that_do_not_fit_are_refused(call, error, message):
     with pytest.raises(error, match=message):
         call()
+
+
+RED, GREEN, CLEAR = (255, 0, 0), (0, 255, 0), (0, 0, 0, 0)
+
+# ---- one image in colour
+
+
+@pytest.mark.parametrize(
+    ("mode", "colour", "channels", "expected"),
+    [
+        ("RGB", RED, 3, (1, -1, -1)),
+        ("RGB", RED, 1, (0.299 * 2 - 1,)),
+        ("L", 51, 3, (-0.6, -0.6, -0.6)),
+        ("RGBA", CLEAR, 3, (1, 1, 1)),
+        ("P", 0, 3, (-1, -1, -1)),
+        ("I;16", 65535, 3, (1, 1, 1)),
+    ],
+)
+def test_colours_are_kept_where_they_are_asked_for(mode, colour, channels, expected):
+    file = io.BytesIO()
+    Image.new(mode, (6, 4), colour).save(file, "PNG")
+    image = decode_image(file.getvalue(), 2, channels)
+    assert image.shape == (len(expected), 2, 2)
+    assert image.amax((1, 2)).tolist() == pytest.approx(expected, abs=0.005)
+    assert image.amin((1, 2)).tolist() == pytest.approx(expected, abs=0.005)
+
+
+def test_a_coloured_image_is_turned_upright_and_cut_to_its_middle():
+    pixels = np.zeros((2, 4, 3), np.uint8)  # left to right: red, green, blue, white
+    for k, colour in enumerate([RED, GREEN, (0, 0, 255), (255, 255, 255)]):
+        pixels[:, k] = colour
+    upside_down, file = Image.Exif(), io.BytesIO()
+    upside_down[274] = 3
+    Image.fromarray(pixels).save(file, "PNG", exif=upside_down)
+    middle = decode_image(file.getvalue(), 2, 3)
+    assert middle[:, 0].T.tolist() == [[-1, -1, 1], [-1, 1, -1]]  # blue, green
+
+
+def test_channels_are_one_or_three():
+    with pytest.raises(ValueError, match="channels: expected 1, grey, or 3, colour, got 2"):
+        decode_image(b"", 2, 2)
+
+
+# ---- a folder
+
+
+def test_sub_folders_are_classes_in_order(animals):
+    found = image_folder(animals, 4, 3)
+    assert found.classes == ("dog", "猫") and found.labels.tolist() == [0, 1, 1, 1, 1]
+    assert found.images.shape == (5, 3, 4, 4) and found.images.dtype == torch.float32
+    assert found.images[1:, 0, 0, 0].tolist() == pytest.approx([60 * k / 127.5 - 1 for k in range(4)])
+    assert [path.name for path in found.skipped] == ["notes.txt"]
+
+
+def test_a_folder_without_sub_folders_has_no_classes(tmp_path):
+    for k in (2, 1):
+        own_images.save(tmp_path / f"{k}.png", 50 * k, "L")
+    found = image_folder(str(tmp_path), 8)
+    assert found.classes == () and found.labels.tolist() == [0, 0] and found.skipped == ()
+    assert found.images[:, 0, 0, 0].tolist() == pytest.approx([50 / 127.5 - 1, 100 / 127.5 - 1])
+
+
+@pytest.mark.parametrize("content", [b"", b"no image at all", None], ids=["empty", "text", "cut off"])
+def test_damaged_images_are_refused_or_named(animals, content):
+    whole = (animals / "dog" / "deep" / "a.JPG").read_bytes()
+    (animals / "dog" / "bad.png").write_bytes(whole[:200] if content is None else content)
+    with pytest.raises(ValueError, match=r"bad.png: data: expected .* \(1 of 6 images are like that\)"):
+        image_folder(animals, 4)
+    found = image_folder(animals, 4, skip_damaged=True)
+    assert len(found.images) == 5
+    assert [path.name for path in found.skipped] == ["bad.png", "notes.txt"]
+
+
+def test_what_is_no_folder_of_images_is_refused(tmp_path, animals):
+    with pytest.raises(FileNotFoundError, match="nowhere: expected a folder of images"):
+        image_folder(tmp_path / "nowhere", 4)
+    own_images.save(animals / "loose.png", RED)
+    with pytest.raises(ValueError, match="loose.png: expected every image in one of the sub-folders"):
+        image_folder(animals, 4)
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "empty" / "a.txt").write_text("")
+    with pytest.raises(ValueError, match="expected PNG or JPEG images, got 1 files"):
+        image_folder(tmp_path / "empty", 4)

@@ -39,7 +39,7 @@ def noising(seed: int = 0) -> Explorer:
     images = {"photograph": photograph(), "drawn digit": drawn_digit(), "written digit": written_digit()}
 
     def show(t, image, schedule, own):
-        x0 = images[image] if own is None else decode_image(own, SIDE)  # (C, H, W)
+        x0 = images[image] if own is None else decode_image(own, SIDE, 3)  # (C, H, W)
         x_t, table = _along(schedules[schedule], x0, t, seed), schedules[schedule].alpha_bar
         rates = float(table[t].sqrt()), float((1 - table[t]).sqrt())
         what = f"the {image}" if own is None else "your image"
