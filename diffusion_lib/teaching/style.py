@@ -45,8 +45,10 @@ def label(axes: Axes, x: str = "", y: str = "", title: str = "") -> None:
 
 def show_image(axes: Axes, image: ArrayLike, title: str = "", limit: float = 1.0) -> None:
     """Draw a grey (H, W) or coloured (H, W, 3) image with values in [-limit, limit], each pixel a sharp square."""
-    shades = np.clip(np.asarray(image) / (2 * limit) + 0.5, 0.0, 1.0)  # beyond the limit: black, white, full colour
-    axes.imshow(shades, cmap="gray", vmin=0.0, vmax=1.0, interpolation="nearest")
+    pixels = np.asarray(image)
+    if pixels.ndim == 3:  # matplotlib wants colours from 0 to 1
+        pixels = np.clip(pixels / (2 * limit) + 0.5, 0.0, 1.0)
+    axes.imshow(pixels, cmap="gray", vmin=-limit, vmax=limit, interpolation="nearest")
     axes.set_title(title, fontsize=FONT)
     axes.set_xticks([])
     axes.set_yticks([])
