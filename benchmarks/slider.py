@@ -57,7 +57,7 @@ def measure(chromium: str, presses: int) -> dict[str, list[float]]:
         figure.evaluate(WATCH)
         figure.get_by_role("slider", name="time t").focus()
         for k in range(presses):
-            page.keyboard.press("ArrowRight" if k // 10 % 2 == 0 else "ArrowLeft")
+            page.keyboard.press("ArrowRight" if k // 8 % 2 == 0 else "ArrowLeft")
             page.wait_for_function("n => window.drawn.length === n", arg=k + 1)
         page.wait_for_timeout(200)
         return page.evaluate("() => ({drawn: window.drawn, presented: window.presented})")

@@ -78,3 +78,10 @@ def test_a_table_without_its_marks_is_an_error(tree):
     (tree / "notebooks" / "00_start_here.ipynb").write_text(json.dumps({"cells": []}))
     with pytest.raises(ValueError, match=r"00_start_here.ipynb: expected a cell with"):
         course.tables(tree)
+
+
+@pytest.mark.parametrize("lesson", course.written()[1:], ids=lambda lesson: lesson.number)
+def test_a_title_asks_the_question_of_the_list(lesson):
+    first = json.loads((course.NOTEBOOKS / lesson.notebook).read_text(encoding="utf-8"))["cells"][0]
+    question = lesson.question[0].lower() + lesson.question[1:]
+    assert f"**The one question: {question}**" in "".join(first["source"])
