@@ -217,3 +217,14 @@ MODEL, LABELLED = Autoregressive(SMALL["gru"]), Autoregressive(TOLD["gru"])
 def test_mistakes_are_refused(mistake, name, value):
     error = refusal(mistake)
     assert names_everything(error, name, value), error
+
+
+def test_the_sizes_of_the_two_models_by_hand():
+    """17 levels and "no label", 8 + 8 places, a head for 17 levels; three gates, or two blocks of 12 w^2 + 13 w."""
+    w = 64
+    gru = (18 + 16) * w + 3 * (2 * w * w + 2 * w) + 17 * w + 17
+    assert sum(p.numel() for p in Autoregressive(GRUConfig()).parameters()) == gru
+    w = 32
+    block = 3 * (w * w + w) + (w * w + w) + (4 * w * w + 4 * w) + (4 * w * w + w) + 4 * w
+    transformer = (18 + 16) * w + 2 * block + 2 * w + 17 * w + 17
+    assert sum(p.numel() for p in Autoregressive(TransformerConfig()).parameters()) == transformer

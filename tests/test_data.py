@@ -390,3 +390,8 @@ def test_an_altered_table_is_refused(tmp_path, monkeypatch):
     (tmp_path / "sunspots.csv").write_text("YEAR,SUNACTIVITY\n1700,6\n")
     with pytest.raises(DataError, match="sunspots.csv: expected SHA-256"):
         data.sunspots()
+
+
+def test_levels_are_the_nearest_ones():
+    found = data.digits(8).train[:5]
+    assert torch.equal(data.to_levels((found - 5e-5).clamp(min=-1)), data.to_levels(found))
