@@ -197,6 +197,21 @@ def require_labels(labels: Any, classes: int, batch: int) -> Tensor | None:
     return tensor
 
 
+def require_symbols(name: str, value: Any, levels: int, longest: int | None = None) -> Tensor:
+    """Return integers in 0..levels-1; with `longest`, as sequences (B, n) of 1 to that many.
+
+    Raises: TypeError, ValueError with the first symbol that is out of range.
+    """
+    symbols = integers(name, value)
+    if symbols.dtype not in INTEGER_DTYPES:
+        raise TypeError(f"{name}: expected integers, got {symbols.dtype}")
+    if longest is not None and (symbols.ndim != 2 or not 1 <= symbols.shape[1] <= longest):
+        raise ValueError(f"{name}: expected sequences (B, n), n in 1..{longest}, got shape {tuple(symbols.shape)}")
+    if _has_values() and bool((wrong := (symbols < 0) | (symbols >= levels)).any()):
+        raise ValueError(f"{name}: expected symbols in 0..{levels - 1}, got {int(symbols[wrong][0])}")
+    return symbols
+
+
 def require_generator(generator: object) -> torch.Generator:
     """Return `generator` if it is a torch.Generator on the CPU; TypeError or ValueError otherwise."""
     if not isinstance(generator, torch.Generator):

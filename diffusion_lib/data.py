@@ -1,5 +1,6 @@
-"""Handwritten digits: 8 x 8 from scikit-learn, float64, for exact denoisers; MNIST, float32, for networks."""
+"""Handwritten digits: 8 x 8 from scikit-learn, float64, for exact denoisers; MNIST, float32, for networks; tables."""
 
+import csv
 import gzip
 import hashlib
 import math
@@ -18,9 +19,14 @@ from torch import Tensor
 from torch.nn.functional import interpolate
 from tqdm.auto import tqdm
 
-from diffusion_lib.files import FileError, checked, write_atomically
+from diffusion_lib.arguments import require_count, require_data, require_symbols
+from diffusion_lib.files import FileError, checked, read_checked, write_atomically
 
 # ---- digits ----
+
+
+class DataError(FileError):
+    """A data file is missing, damaged or cannot be fetched; the message names it and says what to do."""
 
 
 class Digits(NamedTuple):
@@ -53,6 +59,88 @@ def digits(size: int = 8) -> Digits:
     return Digits(images[:DIGITS_TRAIN], labels[:DIGITS_TRAIN], images[DIGITS_TRAIN:], labels[DIGITS_TRAIN:])
 
 
+def to_levels(images: Tensor, levels: int = 17) -> Tensor:
+    """Return images as sequences of symbols, row by row: level k of `levels` evenly spaced ones from -1 to 1.
+
+    Args: images (N, C, H, W) whose entries are such levels, to 1e-4. Returns: int64 (N, C H W).
+    Raises: TypeError, ValueError with the first entry that is no level.
+    """
+    require_count("levels", levels, 2)
+    scaled = (require_data("images", images).flatten(1) + 1) / 2 * (levels - 1)
+    found = scaled.round().clamp(0, levels - 1)
+    if bool((wrong := (scaled - found).abs() > 1e-4 * (levels - 1)).any()):
+        raise ValueError(f"images: expected {levels} levels from -1 to 1, got {float(images.flatten(1)[wrong][0]):.6g}")
+    return found.long()
+
+
+def from_levels(x: Tensor, shape: Sequence[int], levels: int = 17) -> Tensor:
+    """Return sequences of symbols as images, the inverse of `to_levels`: (N, D) -> (N, *shape), float64 in [-1, 1].
+
+    Raises: TypeError, ValueError for symbols out of range or another number of them.
+    """
+    symbols = require_symbols("x", x, require_count("levels", levels, 2))
+    if symbols.ndim != 2 or symbols.shape[1] != math.prod(shape):
+        raise ValueError(f"x: expected sequences (N, {math.prod(shape)}), got shape {tuple(symbols.shape)}")
+    return symbols.reshape(-1, *shape).double() * 2 / (levels - 1) - 1
+
+
+# ---- tables that come with the library: two series and one of measurements
+
+TABLES = Path(__file__).parent / "assets" / "tables"
+TABLES_SHA256 = {
+    "sunspots": "f67889b1d9002cd5227f0e0ef54e35b419cdd85a31279adef6f73fb41e5c0a9b",
+    "sea_temperature": "b647be00e0fd264be9764e317e6b963f35030014ecca2b21b204521716e463ad",
+    "penguins": "f204db2c753b0937caac3cb35258562c14f073e4bbc76be24b4c51ce22767a93",
+}
+
+
+class Series(NamedTuple):
+    """Values at evenly spaced times, in years."""
+
+    times: Tensor  # (N,) float64
+    values: Tensor  # (N,) float64
+
+
+class Penguins(NamedTuple):
+    """Four measurements of each penguin, in `names`, and the place of its species in `kinds`."""
+
+    measurements: Tensor  # (N, 4) float64
+    species: Tensor  # (N,) int64
+    names: tuple[str, ...]
+    kinds: tuple[str, ...]
+
+
+def sunspots() -> Series:
+    """Return the yearly mean number of sunspots, 1700 to 2008 (NOAA; statsmodels' copy, in the public domain)."""
+    table = torch.tensor([[float(cell) for cell in row] for row in _rows("sunspots")], dtype=torch.float64)
+    return Series(table[:, 0], table[:, 1])
+
+
+def sea_temperature() -> Series:
+    """Return the monthly sea surface temperature off Peru and Ecuador, degrees Celsius, 1950 to 2010.
+
+    NOAA's ERSST.V3B, region Nino 1+2 (statsmodels' copy, in the public domain). Months: the time is year + k / 12.
+    """
+    table = torch.tensor([[float(cell) for cell in row] for row in _rows("sea_temperature")], dtype=torch.float64)
+    months = torch.arange(12, dtype=torch.float64, device="cpu") / 12
+    return Series((table[:, :1] + months).flatten(), table[:, 1:].flatten())  # (61 * 12,)
+
+
+def penguins() -> Penguins:
+    """Return the 342 Palmer penguins that were measured (Horst, Hill and Gorman 2020; CC0): mm, mm, mm, g."""
+    rows = [row for row in _rows("penguins") if "NA" not in row[2:6]]
+    kinds = tuple(sorted({row[0] for row in rows}))
+    measurements = torch.tensor([[float(cell) for cell in row[2:6]] for row in rows], dtype=torch.float64)
+    species = torch.tensor([kinds.index(row[0]) for row in rows], device="cpu")
+    return Penguins(measurements, species, ("bill length", "bill depth", "flipper length", "body mass"), kinds)
+
+
+def _rows(name: str) -> list[list[str]]:
+    """The rows of a table below its header."""
+    content = read_checked(TABLES / f"{name}.csv", TABLES_SHA256[name], DataError)
+    return list(csv.reader(content.decode().splitlines()))[1:]
+
+
 # ---- MNIST: files that are read from a folder, or downloaded once; believed only when their checksum is right ----
 
 MNIST_MIRRORS = (
@@ -65,10 +153,6 @@ MNIST_SHA256 = {  # of the unpacked files: gzip's own bytes differ between mirro
     "t10k-images-idx3-ubyte": "0fa7898d509279e482958e8ce81c8e77db3f2f8254e26661ceb7762c4d494ce7",
     "t10k-labels-idx1-ubyte": "ff7bcfd416de33731a308c3f266cc351222c34898ecbeaf847f06e48f7ec33f2",
 }
-
-
-class DataError(FileError):
-    """A data file is missing, damaged or cannot be fetched; the message names it and says what to do."""
 
 
 def mnist(

@@ -1,11 +1,12 @@
 """Gaussians: log density, KL divergence, reparameterization."""
 
 import math
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor
 
-from diffusion_lib.arguments import require_real
+from diffusion_lib.arguments import require_count, require_real, shown
 
 
 def normal_log_prob(x: Tensor, mean: Tensor | float, variance: Tensor | float) -> Tensor:
@@ -27,6 +28,31 @@ def kl_normal(mean_p: Tensor, variance_p: Tensor, mean_q: Tensor | float, varian
     like = require_real("mean_p", mean_p)
     variance_p, variance_q = _variance("variance_p", variance_p, like), _variance("variance_q", variance_q, like)
     return 0.5 * ((variance_q / variance_p).log() + (variance_p + (mean_p - mean_q) ** 2) / variance_q - 1)
+
+
+def condition(mean: Tensor, covariance: Tensor, known: Sequence[int], value: Tensor) -> tuple[Tensor, Tensor]:
+    """Return mean and covariance of a Gaussian's other entries once those at the places `known` have a value.
+
+    m_a + C_ab C_bb^-1 (value - m_b) and C_aa - C_ab C_bb^-1 C_ba, a the others in order, b the known (Bishop 2006, eq.
+    2.81, 2.82).
+
+    Args: mean (D,); covariance (D, D), symmetric, positive definite; known, different places in 0..D-1, not all; value
+    (..., len(known)). Returns: (..., D - len(known)) and (D - len(known), D - len(known)). Raises: TypeError,
+    ValueError.
+    """
+    D = len(require_real("mean", mean))
+    if require_real("covariance", covariance).shape != (D, D) or not torch.allclose(covariance, covariance.T):
+        raise ValueError(f"covariance: expected a symmetric matrix ({D}, {D}), got {shown(covariance)}")
+    b = [require_count("known", place, 0, D - 1) for place in known]
+    if len(set(b)) != len(b) or not 0 < len(b) < D:
+        raise ValueError(f"known: expected 1 to {D - 1} different places in 0..{D - 1}, got {shown(b)}")
+    if require_real("value", value).shape[-1:] != (len(b),):
+        raise ValueError(f"value: expected {len(b)} entries, one for each known place, got {tuple(value.shape)}")
+    a = [place for place in range(D) if place not in b]
+    if torch.linalg.cholesky_ex(covariance).info:
+        raise ValueError("covariance: expected a positive definite matrix, got one with a direction of no variance")
+    slope = torch.linalg.solve(covariance[b][:, b], covariance[b][:, a]).T  # (|a|, |b|)
+    return mean[a] + (value - mean[b]) @ slope.T, covariance[a][:, a] - slope @ covariance[b][:, a]
 
 
 def reparameterize(mean: Tensor, std: Tensor, eps: Tensor) -> Tensor:

@@ -12,6 +12,8 @@ from diffusion_lib.arguments import (
     require_count,
     require_data,
     require_positive,
+    require_real,
+    require_symbols,
     require_time,
 )
 from diffusion_lib.process import EPS, Parameterization
@@ -49,6 +51,22 @@ def denoising_loss(
         return mean_square(output - parameterization.target_from(a, b, x0, eps))
     error = mean_square(parameterization.solve_from(a, b, x_t, output).x0 - x0)
     return weighting(schedule, times).to(error) * error
+
+
+def nll(logits: Tensor, x: Tensor) -> Tensor:
+    """Return the negative log likelihood of symbols or labels, in nats, summed over everything but the batch.
+
+    -sum_i log softmax(logits_i)[x_i], from logits (neither probabilities nor their logarithms), so no softmax stands
+    before it. Divide by D log 2 for bits (`bound.bits_per_dim`).
+
+    Args: logits (B, *S, K), x integer (B, *S) in 0..K-1. Returns: (B,). Raises: TypeError, ValueError.
+    """
+    symbols = integers("x", x)
+    if require_real("logits", logits).shape[:-1] != symbols.shape or symbols.ndim == 0:
+        raise ValueError(f"logits: expected shape {(*symbols.shape, 'K')} for x, got {tuple(logits.shape)}")
+    require_symbols("x", symbols, logits.shape[-1])
+    chosen = logits.log_softmax(-1).gather(-1, symbols[..., None].to(logits.device))[..., 0]  # (B, *S)
+    return -chosen.reshape(len(chosen), -1).sum(1)
 
 
 def mean_square(error: Tensor) -> Tensor:

@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-from diffusion_lib.arguments import require_count, require_data, require_generator
+from diffusion_lib.arguments import require_count, require_data, require_generator, require_positive
 
 
 def wasserstein(x: Tensor, y: Tensor) -> Tensor:
@@ -37,6 +37,35 @@ def sliced_wasserstein(x: Tensor, y: Tensor, directions: int, generator: torch.G
     return _along((points @ u).T, (others @ u).T).mean()
 
 
+def mmd(x: Tensor, y: Tensor, width: float) -> Tensor:
+    """Return the squared maximum mean discrepancy of two samples, for k(x, y) = exp(-|x - y|^2 / (2 width^2)).
+
+    Mean of k over pairs within x, plus that within y, minus twice that between them; no point is paired with itself, so
+    the mean over samples of one distribution is 0 and a single value may be negative (Gretton et al. 2012, eq. 3).
+
+    Args: x (N, D); y (M, D), at least 2 points each; width, above 0, in the units of x. Returns: () float64.
+    Raises: TypeError, ValueError.
+    """
+    points, others = _clouds(x, y)
+    require_positive("width", width)
+    within = [_kernel(p, p, width).fill_diagonal_(0).sum() / (len(p) * (len(p) - 1)) for p in (points, others)]
+    return within[0] + within[1] - 2 * _kernel(points, others, width).mean()
+
+
+def _kernel(x: Tensor, y: Tensor, width: float) -> Tensor:
+    return torch.exp(-torch.cdist(x, y).square() / (2 * width**2))  # (N, M)
+
+
+def _clouds(x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
+    """Two samples of points of one dimension, at least 2 points each."""
+    points, others = _cloud("x", x), _cloud("y", y)
+    if points.shape[1] != others.shape[1]:
+        raise ValueError(f"y: expected {points.shape[1]} dimensions a point like x, got {others.shape[1]}")
+    require_count("points of x", len(points), 2)
+    require_count("points of y", len(others), 2)
+    return points, others
+
+
 def frechet(x: Tensor, y: Tensor) -> Tensor:
     """Return the squared Frechet distance of the Gaussians with the means and covariances of two samples.
 
@@ -48,11 +77,7 @@ def frechet(x: Tensor, y: Tensor) -> Tensor:
     Args: x (N, D); y (M, D), at least 2 points each. Returns: () float64, in squared units of x.
     Raises: TypeError, ValueError.
     """
-    points, others = _cloud("x", x), _cloud("y", y)
-    if points.shape[1] != others.shape[1]:
-        raise ValueError(f"y: expected {points.shape[1]} dimensions a point like x, got {others.shape[1]}")
-    require_count("points of x", len(points), 2)
-    require_count("points of y", len(others), 2)
+    points, others = _clouds(x, y)
     centred = [p - p.mean(0) for p in (points, others)]
     covariances = [c.T @ c / (len(c) - 1) for c in centred]  # (D, D)
     root = _root(covariances[0]) @ _root(covariances[1])

@@ -8,6 +8,7 @@ from typing import NamedTuple
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
+from tqdm.auto import tqdm
 
 from diffusion_lib.arguments import require_between, require_count, require_positive
 
@@ -162,6 +163,20 @@ class Trainer:
         """The buffers that the model's state_dict holds: others can be computed anew."""
         kept = self._plain.state_dict(keep_vars=True)
         return {name: buffer for name, buffer in self._plain.named_buffers() if name in kept}
+
+
+def fit(model: nn.Module, draw: Draw, loss: Loss, config: TrainingConfig) -> Tensor:
+    """Train a model whole, behind a bar, and leave it with its averaged weights, frozen; return each step's loss.
+
+    For what is trained on a page in seconds; a run that may be interrupted is a `Trainer` with checkpoints.
+    Returns: (steps,) float64. Raises: as `Trainer` does.
+    """
+    trainer = Trainer(model, config)
+    steps = tqdm(trainer.train(draw, loss), total=config.steps, leave=False, unit="step")
+    losses = torch.tensor([step.loss for step in steps], dtype=torch.float64, device="cpu")
+    unwrapped(model).load_state_dict(trainer.ema, strict=False)
+    model.requires_grad_(False)
+    return losses
 
 
 def unwrapped(model: nn.Module) -> nn.Module:

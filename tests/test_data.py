@@ -15,6 +15,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from sklearn.datasets import load_digits
 
 from diffusion_lib import data
 from diffusion_lib.data import DataError, Digits, mnist
@@ -333,3 +334,64 @@ def test_fashion_mnist_knows_its_packed_files(clothes):
     (folder / "t10k-labels-idx1-ubyte").write_bytes(b"\0\0\x08\1")
     with pytest.raises(data.DataError, match="expected a whole IDX file"):
         data.fashion_mnist(folder, md5=md5)
+
+
+# ---- levels, and the tables that come with the library
+
+
+def test_levels_go_there_and_back():
+    found = data.digits(8).train[:50]
+    x = data.to_levels(found)
+    assert x.shape == (50, 64) and x.dtype == torch.int64
+    assert torch.equal(x.reshape(50, 8, 8), torch.as_tensor(load_digits().images[:50]).long())
+    assert torch.equal(data.from_levels(x, (1, 8, 8)), found)
+    assert data.from_levels([[0, 1, 2]], (3,), levels=3).tolist() == [[-1, 0, 1]]
+
+
+@pytest.mark.parametrize(
+    ("mistake", "words"),
+    [
+        (lambda: data.to_levels(torch.full((1, 1, 2, 2), 0.1)), "images: expected 17 levels from -1 to 1, got 0.1"),
+        (lambda: data.to_levels(torch.full((1, 1, 2, 2), 1.125)), "got 1.125"),
+        (lambda: data.to_levels(torch.zeros(1, 1, 2, 2), 1), "levels: expected at least 2, got 1"),
+        (lambda: data.from_levels(torch.full((1, 4), 17), (2, 2)), "x: expected symbols in 0..16, got 17"),
+        (lambda: data.from_levels(torch.zeros(1, 4, dtype=torch.int64), (3,)), r"expected sequences \(N, 3\)"),
+    ],
+)
+def test_what_has_no_levels_is_refused(mistake, words):
+    with pytest.raises(ValueError, match=words):
+        mistake()
+
+
+def test_the_series_are_statsmodels():
+    """Its own copies, where it is installed; the first and last values and the mean are stated here as well."""
+    sun, sea = data.sunspots(), data.sea_temperature()
+    assert sun.times.tolist() == list(range(1700, 2009)) and sun.values[[0, 257, -1]].tolist() == [5.0, 190.2, 2.9]
+    assert len(sea.values) == 61 * 12 and sea.values[[0, 12, -1]].tolist() == [23.11, 24.19, 22.07]
+    assert sea.times[[0, 1, -1]].tolist() == pytest.approx([1950, 1950 + 1 / 12, 2010 + 11 / 12])
+    modern = (sun.times >= 1749) & (sun.times <= 1924)  # figures of ../shared/design/foundations.md
+    assert float(sun.values[modern].mean()) == pytest.approx(44.784, abs=5e-4)
+    assert float(sun.values[modern].var(correction=0)) == pytest.approx(1203.35, abs=5e-3)
+    sets = pytest.importorskip("statsmodels.datasets")
+    np.testing.assert_array_equal(sun.values, sets.sunspots.load().data["SUNACTIVITY"])
+    np.testing.assert_array_equal(sea.values, sets.elnino.load_pandas().data.to_numpy()[:, 1:].ravel())
+
+
+def test_the_penguins_are_the_342_that_were_measured():
+    found = data.penguins()
+    assert found.measurements.shape == (342, 4) and found.kinds == ("Adelie", "Chinstrap", "Gentoo")
+    assert torch.bincount(found.species).tolist() == [151, 68, 123]
+    assert found.measurements[0].tolist() == [39.1, 18.7, 181.0, 3750.0]
+    assert found.measurements.mean(0).tolist() == pytest.approx([43.92, 17.15, 200.92, 4201.75], abs=0.005)
+
+
+def test_an_altered_table_is_refused(tmp_path, monkeypatch):
+    monkeypatch.setattr(data, "TABLES", tmp_path)
+    (tmp_path / "sunspots.csv").write_text("YEAR,SUNACTIVITY\n1700,6\n")
+    with pytest.raises(DataError, match="sunspots.csv: expected SHA-256"):
+        data.sunspots()
+
+
+def test_levels_are_the_nearest_ones():
+    found = data.digits(8).train[:5]
+    assert torch.equal(data.to_levels((found - 5e-5).clamp(min=-1)), data.to_levels(found))

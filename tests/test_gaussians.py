@@ -8,7 +8,7 @@ import torch
 from oracles import GRID, draw, names_everything, normal, refusal
 from scipy import stats
 
-from diffusion_lib.gaussians import kl_normal, normal_log_prob, reparameterize
+from diffusion_lib.gaussians import condition, kl_normal, normal_log_prob, reparameterize
 
 
 # One Gaussian
@@ -59,6 +59,28 @@ def test_reparameterize_moves_scales_and_passes_gradients():
     assert abs(float(many.mean()) - 2) < 4 * 0.5 / 200 and abs(float(many.std()) - 0.5) < 4 * 0.5 / math.sqrt(80_000)
 
 
+MEAN, ROOT = draw(4, seed=5), draw(4, 4, seed=6)
+COVARIANCE = ROOT @ ROOT.T + 0.5 * torch.eye(4, dtype=torch.float64)
+
+
+@pytest.mark.parametrize("known", [[1], [3, 0], [0, 1, 2]])
+def test_conditioning_is_the_joint_density_over_the_marginal(known):
+    """log p(a | b) = log p(a, b) - log p(b), by torch's own densities, at 20 points."""
+    rest = [k for k in range(4) if k not in known]
+    x = 2 * draw(20, 4, seed=7)
+    mean, covariance = condition(MEAN, COVARIANCE, known, x[:, known])
+    joint = torch.distributions.MultivariateNormal(MEAN, COVARIANCE).log_prob(x)
+    below = torch.distributions.MultivariateNormal(MEAN[known], COVARIANCE[known][:, known]).log_prob(x[:, known])
+    ours = torch.distributions.MultivariateNormal(mean, covariance).log_prob(x[:, rest])
+    torch.testing.assert_close(ours, joint - below, rtol=1e-10, atol=1e-10)
+
+
+def test_the_pair_of_correlation_0_8_is_a_line_of_that_slope():
+    pair = torch.tensor([[1.0, 0.8], [0.8, 1.0]], dtype=torch.float64)
+    mean, covariance = condition(torch.zeros(2, dtype=torch.float64), pair, [0], torch.tensor([2.0]).double())
+    assert mean.tolist() == pytest.approx([1.6]) and covariance.tolist() == [[pytest.approx(0.36)]]
+
+
 @pytest.mark.parametrize(
     ("make", "name", "came"),
     [
@@ -70,6 +92,14 @@ def test_reparameterize_moves_scales_and_passes_gradients():
         (lambda: kl_normal(torch.tensor([1]), 1.0, 0.0, 1.0), "mean_p", "torch.int64"),
         (lambda: kl_normal(draw(3), torch.zeros(3), 0.0, 1.0), "variance_p", "0.0"),
         (lambda: kl_normal(draw(3), torch.ones(3), 0.0, -2.0), "variance_q", "-2.0"),
+        (lambda: condition(MEAN, ROOT, [0], draw(1)), "covariance", "symmetric"),
+        (lambda: condition(MEAN[:3], COVARIANCE, [0], draw(1)), "covariance", "(3, 3)"),
+        (lambda: condition(MEAN, 0 * COVARIANCE, [0], draw(1)), "covariance", "no variance"),
+        (lambda: condition(MEAN, COVARIANCE, [4], draw(1)), "known", "4"),
+        (lambda: condition(MEAN, COVARIANCE, [0, 0], draw(2)), "known", "[0, 0]"),
+        (lambda: condition(MEAN, COVARIANCE, [], draw(0)), "known", "[]"),
+        (lambda: condition(MEAN, COVARIANCE, [0, 1, 2, 3], draw(4)), "known", "[0, 1, 2, 3]"),
+        (lambda: condition(MEAN, COVARIANCE, [0, 1], draw(3)), "value", "(3,)"),
     ],
 )
 def test_mistakes_are_refused(make, name, came):

@@ -9,7 +9,7 @@ from oracles import draw, names_everything, network, rates, refusal, seeded
 from diffusion_lib.bound import (
     bound_weighting,
 )
-from diffusion_lib.losses import denoising_draw, denoising_loss, mean_square, min_snr
+from diffusion_lib.losses import denoising_draw, denoising_loss, mean_square, min_snr, nll
 from diffusion_lib.process import EPS, X0, V
 from diffusion_lib.schedules import cosine, from_beta, linear
 
@@ -232,3 +232,33 @@ def test_labels_may_be_a_list():
         assert sorted(found.tolist()) == [0, 1, 2, 3]
     with pytest.raises(TypeError, match=r"labels: expected an integer, or a list"):
         denoising_draw(x0, linear(), 4, [0.5] * 4, no_label=4)
+
+
+# ---- the negative log likelihood
+
+
+def test_nll_is_pytorchs_cross_entropy_summed_over_each_example():
+    logits, x = 3 * draw(4, 5, 6, 7), torch.randint(0, 7, (4, 5, 6), generator=seeded(1))
+    expected = torch.nn.functional.cross_entropy(logits.permute(0, 3, 1, 2), x, reduction="none").sum((1, 2))
+    torch.testing.assert_close(nll(logits, x), expected, rtol=1e-12, atol=0)
+    assert nll(logits[:, 0, 0], x[:, 0, 0].tolist()).shape == (4,)
+
+
+def test_nll_of_logits_that_are_all_alike_is_log_of_their_number():
+    assert nll(torch.zeros(2, 3, 17), torch.zeros(2, 3, dtype=torch.int64)).tolist() == pytest.approx(
+        [3 * math.log(17)] * 2
+    )
+
+
+@pytest.mark.parametrize(
+    ("mistake", "name", "value"),
+    [
+        (lambda: nll(torch.zeros(4, 7), torch.zeros(3, dtype=torch.int64)), "logits", "(4, 7)"),
+        (lambda: nll(torch.zeros(4), torch.zeros(4, dtype=torch.int64)), "logits", "(4,)"),
+        (lambda: nll(torch.zeros(4, 7), torch.full((4,), 7)), "x", "7"),
+        (lambda: nll(torch.zeros(4, 7), torch.zeros(4)), "x", "float32"),
+    ],
+)
+def test_nll_refuses(mistake, name, value):
+    error = refusal(mistake)
+    assert names_everything(error, name, value), error

@@ -9,7 +9,7 @@ from scipy.linalg import sqrtm
 from scipy.optimize import linear_sum_assignment
 from scipy.stats import wasserstein_distance
 
-from diffusion_lib.metrics import frechet, sliced_wasserstein, wasserstein
+from diffusion_lib.metrics import frechet, mmd, sliced_wasserstein, wasserstein
 
 
 def draw(*shape: int, seed: int = 0, dtype: torch.dtype = torch.float64) -> torch.Tensor:
@@ -149,3 +149,41 @@ def test_frechet_refuses_what_has_no_covariance():
         frechet(draw(5, 3), draw(5, 2))
     with pytest.raises(ValueError, match="x: expected a sample of points"):
         frechet(draw(5), draw(5, 2))
+
+
+# ---- maximum mean discrepancy
+
+
+def test_mmd_is_its_sums_written_out():
+    x, y, width = draw(7, 3), 0.5 + draw(5, 3, seed=1), 1.3
+    k = lambda a, b: math.exp(-sum((float(p) - float(q)) ** 2 for p, q in zip(a, b, strict=True)) / (2 * width**2))  # noqa: E731
+    within_x = sum(k(a, b) for i, a in enumerate(x) for j, b in enumerate(x) if i != j) / 42
+    within_y = sum(k(a, b) for i, a in enumerate(y) for j, b in enumerate(y) if i != j) / 20
+    between = sum(k(a, b) for a in x for b in y) / 35
+    assert float(mmd(x, y, width)) == pytest.approx(within_x + within_y - 2 * between, rel=1e-12)
+
+
+def test_mmd_of_two_gaussians_on_average():
+    """E k(X, Y) for X - Y ~ N(d, 2) is sqrt(w / (w + 2)) exp(-d^2 / (2 (w + 2))), w = width^2; 200 pairs of samples."""
+    w, d = 0.7**2, 0.8
+    same, apart = math.sqrt(w / (w + 2)), math.sqrt(w / (w + 2)) * math.exp(-(d**2) / (2 * (w + 2)))
+    found = torch.stack([mmd(draw(60, 1, seed=k), d + draw(50, 1, seed=k + 500), 0.7) for k in range(200)])
+    error = 4 * float(found.std()) / math.sqrt(200)
+    assert error < 0.3 * 2 * (same - apart)
+    assert float(found.mean()) == pytest.approx(2 * (same - apart), abs=error)
+    none = torch.stack([mmd(draw(60, 1, seed=k), draw(50, 1, seed=k + 500), 0.7) for k in range(200)])
+    assert abs(float(none.mean())) < 4 * float(none.std()) / math.sqrt(200) and bool((none < 0).any())
+
+
+@pytest.mark.parametrize(
+    ("mistake", "words"),
+    [
+        (lambda: mmd(draw(5, 2), draw(5, 3), 1.0), "y: expected 2 dimensions"),
+        (lambda: mmd(draw(1, 2), draw(5, 2), 1.0), "points of x: expected at least 2, got 1"),
+        (lambda: mmd(draw(5, 2), draw(5, 2), 0.0), "width"),
+        (lambda: mmd(draw(5), draw(5, 2), 1.0), "x: expected a sample of points"),
+    ],
+)
+def test_mmd_refuses(mistake, words):
+    with pytest.raises(ValueError, match=words):
+        mistake()

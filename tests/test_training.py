@@ -21,6 +21,7 @@ from diffusion_lib.training import (
     Trainer,
     TrainingConfig,
     TrainingError,
+    fit,
     learning_rate,
     share_of,
     step_generator,
@@ -232,3 +233,16 @@ def test_a_trainer_that_took_no_step_has_moments_of_zero():
 
 def test_training_is_in_the_weights_dtype_unless_asked_otherwise():
     assert TrainingConfig(1).bf16 is False
+
+
+# ---- a whole training
+
+
+def test_fit_is_the_trainer_run_to_its_end_with_the_average_in_place():
+    config = TrainingConfig(30, lr=0.1, warmup=5, ema=0.8)
+    model, trainer = linear_model(), Trainer(linear_model(), config)
+    expected = [step.loss for step in trainer.train(line_draw, line_loss)]
+    losses = fit(model, line_draw, line_loss, config)
+    assert losses.dtype == torch.float64 and losses.tolist() == expected
+    assert all(torch.equal(p, trainer.ema[name]) for name, p in model.named_parameters())
+    assert not any(p.requires_grad for p in model.parameters())

@@ -1,6 +1,8 @@
 """The layers that the U-Net is built from: time embedding, residual block, self-attention, down and up."""
 
 import math
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import torch
 from torch import Tensor, nn
@@ -23,6 +25,19 @@ def sinusoidal(t: Tensor, width: int) -> Tensor:
     frequency = torch.exp(-math.log(10000) / half * torch.arange(half, dtype=torch.float64, device=t.device))
     angle = t[:, None].double() * frequency  # (B, half)
     return torch.cat([angle.cos(), angle.sin()], dim=1)
+
+
+@contextmanager
+def fresh_weights(seed: int) -> Iterator[None]:
+    """Let networks that are built inside draw their weights from `seed` alone: on the CPU, in float32."""
+    dtype = torch.get_default_dtype()
+    with torch.random.fork_rng(devices=[]), torch.device("cpu"):
+        torch.manual_seed(seed)
+        torch.set_default_dtype(torch.float32)
+        try:
+            yield
+        finally:
+            torch.set_default_dtype(dtype)
 
 
 def silu(x: Tensor) -> Tensor:

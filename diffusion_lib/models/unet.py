@@ -14,6 +14,7 @@ from diffusion_lib.models.layers import (
     SelfAttention,
     TimeEmbedding,
     Up,
+    fresh_weights,
     require_shared_groups,
     silu,
     zeroed,
@@ -144,8 +145,7 @@ class UNet(nn.Module):
     def __init__(self, config: UNetConfig, seed: int = 0) -> None:
         super().__init__()
         self.config = config
-        with torch.random.fork_rng(devices=[]), torch.device("cpu"):
-            torch.manual_seed(seed)
+        with fresh_weights(seed):
             self._build(config)
         self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # PyTorch's stubs lack it
 
