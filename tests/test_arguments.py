@@ -21,6 +21,7 @@ from diffusion_lib.arguments import (
     require_positive,
     require_real,
     require_steps,
+    require_symbols,
     require_table,
     require_tensor,
     require_time,
@@ -49,6 +50,7 @@ def test_what_is_right_comes_back():
     labels = torch.tensor([0, 3])
     assert require_labels(labels, 3, 2) is labels and require_labels(None, 0, 2) is None
     assert require_earlier(torch.tensor(1), torch.tensor([2, 3])) is None
+    assert require_symbols("x", [[0, 2]], 3, 2).tolist() == [[0, 2]] and require_symbols("x", [2], 3).tolist() == [2]
 
 
 @pytest.mark.parametrize(
@@ -170,6 +172,12 @@ def test_a_list_keeps_all_its_digits():
         (lambda: require_labels(torch.tensor([0]), 3, 2), ValueError, "labels", "(1,)"),
         (lambda: require_labels(torch.tensor([0, 4]), 3, 2), ValueError, "labels", "0..4"),
         (lambda: require_labels(torch.tensor([-1, 0]), 3, 2), ValueError, "labels", "-1..0"),
+        (lambda: require_symbols("x", [[0, 3]], 3), ValueError, "x", "3"),
+        (lambda: require_symbols("x", [[0, -1]], 3), ValueError, "x", "-1"),
+        (lambda: require_symbols("x", torch.zeros(2, 2), 3), TypeError, "x", "float32"),
+        (lambda: require_symbols("x", [0, 1], 3, 4), ValueError, "x", "(2,)"),
+        (lambda: require_symbols("x", [[0] * 5], 3, 4), ValueError, "x", "(1, 5)"),
+        (lambda: require_symbols("x", np.zeros((2, 0), int), 3, 4), ValueError, "x", "(2, 0)"),
         (lambda: require_generator(None), TypeError, "generator", "NoneType"),
         (lambda: require_generator(0), TypeError, "generator", "int"),
         (lambda: require_choice("variance", "small", ("posterior", "beta")), ValueError, "variance", "'small'"),
@@ -209,6 +217,7 @@ MANY = 5000
         lambda: require_between("eta", "n" * MANY, 0, 1),
         lambda: require_labels(list(range(MANY)), 9, MANY),
         lambda: require_labels([0.5] * MANY, 9, MANY),
+        lambda: require_symbols("x", list(range(MANY)), 9),
         lambda: require_choice("variance", "b" * MANY, ("beta",)),
         lambda: require_table("beta", [math.inf] * MANY, "(T,)", 1),
     ],

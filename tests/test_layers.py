@@ -21,6 +21,7 @@ from diffusion_lib.models.layers import (
     SelfAttention,
     TimeEmbedding,
     Up,
+    fresh_weights,
     sinusoidal,
     stamp,
     zeroed,
@@ -324,3 +325,21 @@ def test_zeroed_returns_the_layer_itself_with_weights_and_bias_zero():
     layer = nn.Conv2d(2, 3, 3)
     assert zeroed(layer) is layer
     assert not layer.weight.any() and not layer.bias.any()
+
+
+def test_fresh_weights_come_from_their_seed_and_leave_no_trace():
+    def drawn(seed):
+        with fresh_weights(seed):
+            return torch.nn.Linear(3, 4).weight
+
+    torch.manual_seed(5)
+    torch.set_default_dtype(torch.float64)
+    try:
+        state = torch.get_rng_state()
+        first, other = drawn(1), drawn(2)
+        assert torch.equal(torch.get_rng_state(), state) and torch.get_default_dtype() == torch.float64
+    finally:
+        torch.set_default_dtype(torch.float32)
+    assert first.dtype == torch.float32 and not torch.equal(first, other)
+    torch.manual_seed(6)
+    assert torch.equal(drawn(1), first)
