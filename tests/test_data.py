@@ -16,6 +16,7 @@ import numpy as np
 import pytest
 import torch
 from sklearn.datasets import load_digits
+from statsmodels import datasets
 
 from diffusion_lib import data
 from diffusion_lib.data import DataError, Digits, mnist
@@ -364,7 +365,7 @@ def test_what_has_no_levels_is_refused(mistake, words):
 
 
 def test_the_series_are_statsmodels():
-    """Its own copies, where it is installed; the first and last values and the mean are stated here as well."""
+    """Its own copies; the first and last values and the mean are stated here as well."""
     sun, sea = data.sunspots(), data.sea_temperature()
     assert sun.times.tolist() == list(range(1700, 2009)) and sun.values[[0, 257, -1]].tolist() == [5.0, 190.2, 2.9]
     assert len(sea.values) == 61 * 12 and sea.values[[0, 12, -1]].tolist() == [23.11, 24.19, 22.07]
@@ -372,9 +373,8 @@ def test_the_series_are_statsmodels():
     modern = (sun.times >= 1749) & (sun.times <= 1924)  # figures of ../shared/design/foundations.md
     assert float(sun.values[modern].mean()) == pytest.approx(44.784, abs=5e-4)
     assert float(sun.values[modern].var(correction=0)) == pytest.approx(1203.35, abs=5e-3)
-    sets = pytest.importorskip("statsmodels.datasets")
-    np.testing.assert_array_equal(sun.values, sets.sunspots.load().data["SUNACTIVITY"])
-    np.testing.assert_array_equal(sea.values, sets.elnino.load_pandas().data.to_numpy()[:, 1:].ravel())
+    np.testing.assert_array_equal(sun.values, datasets.sunspots.load().data["SUNACTIVITY"])
+    np.testing.assert_array_equal(sea.values, datasets.elnino.load_pandas().data.to_numpy()[:, 1:].ravel())
 
 
 def test_the_penguins_are_the_342_that_were_measured():
