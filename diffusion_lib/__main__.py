@@ -60,7 +60,7 @@ def add_training(train: argparse.ArgumentParser) -> None:
     )
     train.add_argument("--folder", help="of MNIST's four files, downloaded where it is not given, or Fashion-MNIST's")
     train.add_argument("--colour", action="store_true", help="your own images in colour; by default grey")
-    train.add_argument("--damaged", choices=("refuse", "skip"), default="refuse", help="what to do with damaged images")
+    train.add_argument("--damaged", choices=("refuse", "skip"), help="what to do with damaged images; else refuse")
     train.add_argument("--out", type=Path, required=True, help="a folder: checkpoint, metrics, samples, weights")
     train.add_argument("--resume", action="store_true", help="go on from the checkpoint in --out, if it holds one yet")
     train.add_argument("--init", help="begin with the parameters of these weights: mnist, digits, or a file's path")

@@ -4,6 +4,7 @@ Each command takes the options that `__main__` has parsed.
 """
 
 import argparse
+import hashlib
 import json
 import os
 import time
@@ -33,6 +34,7 @@ from diffusion_lib.schedules import SCHEDULES, Schedule, uniform_steps
 from diffusion_lib.training import Draw, Loss, Trainer, TrainingConfig, TrainingStep
 
 CHECKPOINT, WEIGHTS, METRICS = "checkpoint.safetensors", "weights.safetensors", "metrics.jsonl"
+DATA_SETS = ("digits", "mnist", "fashion-mnist")  # what --data names besides a folder
 DTYPES = {"float32": torch.float32, "bf16": torch.float32, "float64": torch.float64}
 
 # ---- train ----
@@ -116,6 +118,8 @@ class TrainingData(NamedTuple):
 
 def training_data(options: argparse.Namespace) -> TrainingData:
     """Return the data that --data names: a data set, or a folder of images. Raises: DataError, ValueError, OSError."""
+    if options.data in DATA_SETS and (options.colour or options.damaged):
+        raise ValueError(f"--colour, --damaged: expected a folder of images in --data, got {options.data}")
     if options.data in ("mnist", "fashion-mnist"):
         if options.data == "fashion-mnist" and options.folder is None:
             raise ValueError("--folder: expected the folder of Fashion-MNIST's four files; they are not downloaded")
@@ -129,7 +133,8 @@ def training_data(options: argparse.Namespace) -> TrainingData:
         print(f"{options.data}: {len(own.images)} images, {len(own.classes)} classes", flush=True)
         for path in own.skipped:
             print(f"skipped: {path}", flush=True)
-    about = {"images": len(own.images), "classes": list(own.classes)}
+    pixels = hashlib.sha256(own.images.numpy().tobytes()).hexdigest()
+    about = {"data": "folder", "images": len(own.images), "classes": list(own.classes), "sha256": pixels}
     return TrainingData(own.images, own.labels, len(own.classes), about)
 
 
@@ -292,12 +297,12 @@ def find_network(weights: str) -> pretrained.Pretrained:
 
 
 def sample_images(network: pretrained.Pretrained, steps: int = 25, scale: float = 1.0, seed: int = 0) -> Tensor:
-    """Return eight rows of one image a label, or of ten without labels, by DDIM from one seed; MNIST's unpadded.
+    """Return eight rows of an image a label (of the first ten), or of ten without labels, by DDIM; MNIST's unpadded.
 
     The noise is that of `noise.seeded(seed)`. Returns: (8 columns, C, H, W). Raises: TypeError, ValueError.
     """
     config, schedule = network.model.config, network.schedule
-    columns = config.classes or 10
+    columns = columns_of(network)
     labels = torch.arange(columns, device="cpu").repeat(8) if config.classes else None  # a row of them, eight times
     shape = (8 * columns, config.channels, config.image_size, config.image_size)
     noise = torch.randn(shape, generator=seeded(seed), dtype=torch.float32, device="cpu")
@@ -308,10 +313,15 @@ def sample_images(network: pretrained.Pretrained, steps: int = 25, scale: float 
     return crop(images, 28) if network.run.get("data") in ("mnist", "fashion-mnist") else images
 
 
+def columns_of(network: pretrained.Pretrained) -> int:
+    """Return how many images stand side by side in a grid of samples: one a label, at most ten; ten without labels."""
+    return min(network.model.config.classes or 10, 10)
+
+
 def save_samples(path: Path, network: pretrained.Pretrained, images: Tensor) -> None:
     """Write samples as one PNG, a label a column; digits as dark ink on white. Raises: ValueError, OSError."""
     ink = network.run.get("data") in ("mnist", "digits")
-    save_grid(path, -images if ink else images, network.model.config.classes or 10)
+    save_grid(path, -images if ink else images, columns_of(network))
 
 
 def save_grid(path: Path, images: Tensor, columns: int) -> None:

@@ -8,7 +8,7 @@ from typing import NamedTuple
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
-from tqdm.auto import tqdm
+from tqdm import tqdm  # a line of text in a notebook too: a widget would be stored with the page
 
 from diffusion_lib.arguments import require_between, require_count, require_positive
 

@@ -3,7 +3,6 @@
 import gzip
 import hashlib
 import os
-import struct
 import subprocess
 import sys
 import threading
@@ -15,6 +14,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from own_images import idx
 from sklearn.datasets import load_digits
 from statsmodels import datasets
 
@@ -60,10 +60,6 @@ def test_the_16_pixel_digits_are_interpolated_and_stay_in_range():
 
 
 # ---- MNIST ----
-
-
-def idx(values: np.ndarray) -> bytes:
-    return struct.pack(f">HBB{values.ndim}I", 0, 8, values.ndim, *values.shape) + values.astype(np.uint8).tobytes()
 
 
 def small_files() -> dict[str, bytes]:

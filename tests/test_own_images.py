@@ -51,8 +51,32 @@ def test_a_run_on_a_folder_goes_on_only_with_the_same_images(animals, tmp_path, 
     assert train(animals, tmp_path / "run", "--steps", 1, "--resume") == 0
     own_images.save(animals / "dog" / "another.png", (255, 0, 0))
     assert train(animals, tmp_path / "run", "--steps", 1, "--resume") == 1
-    assert "images" in (said := capsys.readouterr().err) and "5" in said and "6" in said
+    assert "images is 6 here and 5 there" in capsys.readouterr().err
+    (animals / "dog" / "another.png").unlink()
+    own_images.save(animals / "dog" / "deep" / "a.JPG", (0, 0, 255))  # as many, but another one
+    assert train(animals, tmp_path / "run", "--steps", 1, "--resume") == 1
+    said = capsys.readouterr().err
+    assert "sha256 is" in said and "images is" not in said
     assert checkpoints.read(tmp_path / "run" / runs.CHECKPOINT).run["images"] == 5
+
+
+def test_a_moved_folder_is_the_same_data(animals, tmp_path):
+    assert train(animals, tmp_path / "run", "--steps", 1) == 0
+    animals.rename(tmp_path / "moved")
+    assert train(tmp_path / "moved", tmp_path / "run", "--steps", 1, "--resume") == 0
+
+
+@pytest.mark.parametrize("option", [["--colour"], ["--damaged", "skip"]])
+def test_options_of_a_folder_are_refused_elsewhere(tmp_path, capsys, option):
+    assert command.main(["train", "--data", "digits", "--out", str(tmp_path / "run"), *option]) == 1
+    assert "expected a folder of images in --data, got digits" in capsys.readouterr().err
+
+
+def test_of_many_classes_the_first_ten_are_drawn(tmp_path):
+    for k in range(12):
+        own_images.save(tmp_path / "many" / f"{k:02d}" / "a.png", (20 * k, 0, 0))
+    assert train(tmp_path / "many", tmp_path / "run", "--steps", 1) == 0
+    assert Image.open(tmp_path / "run" / "samples_000001.png").size == (80, 64)
 
 
 def test_damaged_images_stop_a_run_unless_they_may_be_skipped(animals, tmp_path, capsys):
@@ -82,7 +106,7 @@ def test_the_page_trains_on_a_folder_in_ten_lines(animals, monkeypatch, tmp_path
     page = (Path(__file__).parents[1] / "docs" / "training.md").read_text(encoding="utf-8")
     section = page[page.index("## Your own images") :]
     lines = re.search(r"```python\n(.*?)```", section, re.DOTALL)[1]
-    assert len([line for line in lines.splitlines() if line.strip() and "import" not in line]) <= 11
+    assert len([line for line in lines.splitlines() if line.strip() and "import" not in line]) <= 10
     monkeypatch.chdir(tmp_path)
     made = {}
     exec(lines.replace("steps=2000", "steps=2").replace("schedule, 32,", "schedule, 2,"), made)
