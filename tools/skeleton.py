@@ -21,7 +21,7 @@ HEADER = """# {number} {title}
 |---|---|
 | **You will be able to** | say what scaling does to a variance, and check it on a sample |
 | **You need** | the lessons before this one |
-| **Time** | 1 minute to read; a second to run |
+| **Time** | 5 minutes to read; a second to run |
 | **Papers** | none yet |
 | **Modules it opens** | `noise` (where randomness comes from) |
 | **Curriculum** | {rows} |

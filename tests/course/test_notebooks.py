@@ -15,6 +15,9 @@ FOLDER = course.NOTEBOOKS
 WRITTEN = course.written()
 LESSONS = [FOLDER / lesson.notebook for lesson in WRITTEN]
 
+# Lessons whose figures say their numbers in a printed line beside them, not in a sentence of their own.
+PRINTED = {"00", "09", "10", "11", "12", "13", "14"}
+
 # Cells that nbval treats differently, each with its reason: {("09_forward_process.ipynb", "cell-id"): "why"}.
 EXEMPT: dict[tuple[str, str], str] = {}
 
@@ -72,6 +75,17 @@ def test_header_and_closing(path):
 
 
 @every_lesson
+def test_the_header_says_how_long_a_first_reading_takes(path):
+    assert rules.time_problems(rules.read(path)) == []
+
+
+@every_lesson
+def test_every_figure_says_its_numbers_in_a_sentence(path):
+    if lesson_of(path).number not in PRINTED:
+        assert rules.figure_problems(rules.read(path)) == []
+
+
+@every_lesson
 def test_every_equation_is_numbered_and_every_claim_verified(path, record_count):
     notebook = rules.read(path)
     assert rules.equation_problems(notebook, lesson_of(path).number) + rules.verification_problems(notebook) == []
@@ -118,10 +132,11 @@ def test_folded_answer_runs(path, at, monkeypatch, record_count):
     notebook = rules.read(path)
     monkeypatch.chdir(path.parent)
     names: dict[str, object] = {"__name__": "__main__"}
-    dtype = torch.get_default_dtype()
+    dtype, threads = torch.get_default_dtype(), torch.get_num_threads()
     try:
         exec(compile(rules.python_of(rules.code_cells(notebook)[0]), f"{path.name}, set-up", "exec"), names)
         exec(compile(rules.answers(notebook)[at], f"{path.name}, answer {at + 1}", "exec"), names)
     finally:
         torch.set_default_dtype(dtype)  # some lessons work in double precision
+        torch.set_num_threads(threads)  # and some on one thread
     record_count("folded answers run", 1)
