@@ -93,24 +93,62 @@ def denoising_draw(
     Raises: TypeError, ValueError (an empty data set, a batch larger than it, labels that are not one an image, or
     labels without a number for "no label").
     """
-    if len(require_data("x0", x0)) == 0:
-        raise ValueError("x0: expected at least one example, got an empty data set")
-    require_count("batch", batch, 1, len(x0))
-    require_between("drop", drop, 0.0, 1.0)
-    if labels is not None:
-        known = integers("labels", labels)
-        if known.shape != x0.shape[:1]:
-            raise ValueError(f"labels: expected shape ({len(x0)},), got {tuple(known.shape)}")
-        absent = require_count("no_label", no_label, int(known.max()) + 1)
+    pick = _pick("x0", require_data("x0", x0), batch)
+    dropped = _dropped(x0, labels, no_label, drop)
 
     def draw(generator: torch.Generator) -> tuple[Tensor, ...]:
-        chosen = torch.randperm(len(x0), generator=generator, device="cpu")[:batch]
+        chosen = pick(generator)
         t = torch.randint(1, schedule.T + 1, (batch,), generator=generator, device="cpu")
         eps = torch.randn(batch, *x0.shape[1:], generator=generator, dtype=x0.dtype, device="cpu")
-        if labels is None:
-            return x0[chosen], t, eps
-        dropped = torch.rand(batch, generator=generator, dtype=torch.float32, device="cpu") < drop
-        return x0[chosen], t, eps, known[chosen].masked_fill(dropped, absent)
+        return x0[chosen], t, eps, *dropped(chosen, generator)
+
+    return draw
+
+
+def labelled_draw(
+    x: Tensor,
+    batch: int,
+    labels: Tensor | Sequence[int] | None = None,
+    no_label: int | None = None,
+    drop: float = 0.1,
+) -> Callable[[torch.Generator], tuple[Tensor, ...]]:
+    """Return a function that draws `batch` different examples and, with labels, theirs, some replaced by `no_label`.
+
+    Arguments and errors as of `denoising_draw`; x (N, ...), integers or real numbers.
+    Returns: generator -> x (batch, ...) and, with labels, labels (batch,).
+    """
+    pick, dropped = _pick("x", x, batch), _dropped(x, labels, no_label, drop)
+
+    def draw(generator: torch.Generator) -> tuple[Tensor, ...]:
+        chosen = pick(generator)
+        return x[chosen], *dropped(chosen, generator)
+
+    return draw
+
+
+def _pick(name: str, x: Tensor, batch: int) -> Callable[[torch.Generator], Tensor]:
+    """What draws the places of a batch of different examples."""
+    if len(x) == 0:
+        raise ValueError(f"{name}: expected at least one example, got an empty data set")
+    require_count("batch", batch, 1, len(x))
+    return lambda generator: torch.randperm(len(x), generator=generator, device="cpu")[:batch]
+
+
+def _dropped(
+    x: Tensor, labels: Tensor | Sequence[int] | None, no_label: int | None, drop: float
+) -> Callable[[Tensor, torch.Generator], tuple[Tensor, ...]]:
+    """What draws the labels of the chosen places, each replaced by `no_label` with probability `drop`; () without."""
+    require_between("drop", drop, 0.0, 1.0)
+    if labels is None:
+        return lambda chosen, generator: ()
+    known = integers("labels", labels)
+    if known.shape != x.shape[:1]:
+        raise ValueError(f"labels: expected shape ({len(x)},), got {tuple(known.shape)}")
+    absent = require_count("no_label", no_label, int(known.max()) + 1)
+
+    def draw(chosen: Tensor, generator: torch.Generator) -> tuple[Tensor, ...]:
+        replaced = torch.rand(len(chosen), generator=generator, dtype=torch.float32, device="cpu") < drop
+        return (known[chosen].masked_fill(replaced, absent),)
 
     return draw
 

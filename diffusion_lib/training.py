@@ -59,8 +59,9 @@ class TrainingStep(NamedTuple):
 def learning_rate(config: TrainingConfig, step: int) -> float:
     """Return the learning rate of a step in 1..steps: lr min(step / warmup, (1 + cos(pi step / steps)) / 2).
 
-    It is 0 at the last step, which moves the average only.
+    It is 0 at the last step, which moves the average only. Raises: TypeError, ValueError for another step.
     """
+    require_count("step", step, 1, config.steps)
     return config.lr * min(step / max(config.warmup, 1), (1 + math.cos(math.pi * step / config.steps)) / 2)
 
 
@@ -106,7 +107,7 @@ class Trainer:
         """Take the steps that are left, one at each `next`.
 
         Raises: TrainingError for a loss or gradient that is not finite (the weights are those of the step before);
-        ValueError for a batch that does not divide by the number of processes.
+        ValueError for a batch that does not divide by the number of processes, or a loss that is not (b,).
         """
         while self.step < self.config.steps:
             yield self._one(draw, loss, self.step + 1)
@@ -116,7 +117,10 @@ class Trainer:
         mine = [share_of(tensor).to(device) for tensor in draw(step_generator(self.config.seed, step))]
         self.optimizer.zero_grad(set_to_none=True)
         with torch.autocast(device.type, torch.bfloat16, enabled=self.config.bf16):
-            mean = loss(self._forward, *mine).mean()
+            each = loss(self._forward, *mine)
+            if each.shape != (len(mine[0]),):
+                raise ValueError(f"loss: expected one number an example, ({len(mine[0])},), got {tuple(each.shape)}")
+            mean = each.mean()
         mean.backward()
         norm = float(nn.utils.clip_grad_norm_(self.model.parameters(), self.config.clip))
         value = global_mean(mean.detach())

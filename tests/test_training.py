@@ -97,6 +97,22 @@ def test_learning_rate_rises_then_falls_along_a_cosine():
     assert learning_rate(TrainingConfig(10, lr=1.0, warmup=0), 1) == pytest.approx(math.cos(math.pi / 20) ** 2)
 
 
+@pytest.mark.parametrize("step", [0, -1, 11, 2.5])
+def test_a_step_outside_the_schedule_is_refused(step):
+    with pytest.raises((TypeError, ValueError), match="step: expected"):
+        learning_rate(TrainingConfig(10), step)
+
+
+@pytest.mark.parametrize("reduce", [lambda each: each.mean(), lambda each: each[:, None], lambda each: each[:1]])
+def test_a_loss_that_is_not_one_number_an_example_is_refused(reduce):
+    model = torch.nn.Linear(2, 1)
+    trainer = Trainer(model, TrainingConfig(3))
+    before = [p.detach().clone() for p in model.parameters()]
+    with pytest.raises(ValueError, match=r"loss: expected one number an example, \(4,\), got"):
+        next(trainer.train(lambda generator: [torch.ones(4, 2)], lambda net, x: reduce(net(x)[:, 0])))
+    assert trainer.step == 0 and all(p.equal(q) for p, q in zip(before, model.parameters(), strict=True))
+
+
 def test_a_step_draws_the_same_however_it_is_reached_and_seeds_differ():
     """PyTorch's generator reads 32 bits of its seed: a seed in the upper half would change nothing."""
     first = {(s, k): float(torch.rand(1, generator=step_generator(s, k))) for s in range(30) for k in range(1, 30)}

@@ -3,10 +3,18 @@
 from collections.abc import Mapping
 from typing import Any
 
+from diffusion_lib.models.autoregressive import Autoregressive, GRUConfig, TransformerConfig
 from diffusion_lib.models.unet import UNet, UNetConfig
 
+Model = UNet | Autoregressive
+Config = UNetConfig | GRUConfig | TransformerConfig
+
 # What a file's `family` names: the class and the class of its configuration, which stands under that name in the file
-FAMILIES: dict[str, tuple[type[UNet], type[UNetConfig]]] = {"unet": (UNet, UNetConfig)}
+FAMILIES: dict[str, tuple[Any, type[Config]]] = {
+    "unet": (UNet, UNetConfig),
+    "gru": (Autoregressive, GRUConfig),
+    "transformer": (Autoregressive, TransformerConfig),
+}
 
 
 def read_description(run: Mapping[str, Any]) -> dict[str, Any]:

@@ -40,8 +40,9 @@ FLOORS = {
     "training": set(),
     "checkpoints": {"files", "models", "training"},
     "pretrained": {"files", "models", "process", "schedules", "denoisers"},
-    "runs": {"noise", "files", "schedules", "process", "denoisers", "samplers", "losses", "data", "images", "models"}
-    | {"training", "checkpoints", "pretrained"},
+    "recipes": {"noise", "schedules", "process", "denoisers", "samplers", "losses", "data", "images", "models"}
+    | {"training", "pretrained"},
+    "runs": {"files", "models", "data", "training", "checkpoints", "pretrained", "recipes"},
     "teaching.registry": set(),
     "teaching.checks": {"teaching.registry"},
     "teaching.style": set(),

@@ -100,6 +100,18 @@ def test_curriculum_rows_lead_to_cells_that_ran(path, record_count):
     record_count("curriculum rows met", len(rows))
 
 
+# Rows A to E of the curriculum that a later lesson meets: E2 compares families.
+LATER = {"E2"}
+FOUNDATIONS = {
+    f"{letter}{k}" for letter, last in zip("ABCDE", (9, 8, 6, 5, 12), strict=True) for k in range(1, last + 1)
+}
+
+
+def test_every_row_of_the_foundations_is_met():
+    met = [row for lesson in WRITTEN for row in lesson.rows if row in FOUNDATIONS]
+    assert FOUNDATIONS - set(met) == LATER
+
+
 @every_lesson
 def test_links_lead_somewhere(path):
     assert rules.link_problems(rules.read(path), path.parent) == []
