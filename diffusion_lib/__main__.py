@@ -60,13 +60,23 @@ FAMILY_OPTIONS = {  # options of `train` that are fields of a family's configura
     "groups": (int, "of channels, for the norms"),
     "heads": (int, "of attention"),
     "spread": (float, "standard deviation of the embeddings' first values"),
+    "latent": (int, "latent entries"),
+    "inner": (int, "units of the hidden layer next to the latent"),
+    "hidden": (int, "hidden layers of each player"),
+    "activation": (str, "relu, silu or tanh"),
+    "log-std": (float, "of the decoder, at first"),
+    "beta": (float, "factor of the KL divergence"),
+    "couplings": (int, "of a flow"),
+    "limit": (float, "largest log of a coupling's scale"),
+    "r1": (float, "factor of the discriminator's gradient penalty"),
 }
 
 
 def said_defaults(name: str) -> str:
     """Return the families that have an option, each with its default, for its help."""
     found = {family: recipes.family_options(family) for family in recipes.RECIPES}
-    there = {family: options[name] for family, options in found.items() if options.get(name) is not None}
+    key = name.replace("-", "_")
+    there = {family: options[key] for family, options in found.items() if options.get(key) is not None}
     return "".join(f"; {family}: {default}" for family, default in there.items())
 
 
@@ -82,6 +92,7 @@ def add_training(train: argparse.ArgumentParser) -> None:
     train.add_argument("--resume", action="store_true", help="go on from the checkpoint in --out, if it holds one yet")
     train.add_argument("--init", help="begin with the parameters of these weights: mnist, digits, or a file's path")
     train.add_argument("--family", choices=tuple(recipes.RECIPES), default="unet", help="of models; unet by default")
+    train.add_argument("--betas", type=float, nargs=2, help="AdamW's; 0.9 0.999 by default, a GAN's 0 0.99")
     train.add_argument("--schedule", choices=tuple(SCHEDULES), help="of a U-Net; linear by default")
     train.add_argument("--predict", choices=tuple(PARAMETERIZATIONS), help="what a U-Net answers; eps by default")
     for name, (kind, text) in FAMILY_OPTIONS.items():

@@ -3,10 +3,11 @@
 import argparse
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, fields
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, fields
 from functools import partial
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -21,7 +22,7 @@ from diffusion_lib.pretrained import Network, Pretrained
 from diffusion_lib.process import PARAMETERIZATIONS
 from diffusion_lib.samplers import ddim, final
 from diffusion_lib.schedules import SCHEDULES, Schedule, uniform_steps
-from diffusion_lib.training import Draw, Loss
+from diffusion_lib.training import Draw, Loss, Players, Trainer, TrainingConfig, unwrapped
 
 DATA_SETS = ("digits", "mnist", "fashion-mnist")  # what --data names besides a folder
 INK = ("digits", "mnist")  # shown as dark ink on white
@@ -37,35 +38,31 @@ class TrainingData(NamedTuple):
     lines: Sequence[str] = ()
 
 
-class Recipe(Protocol):
-    """How one family of models is trained and shown; `options` are the command line's.
+Options = argparse.Namespace
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """How one family of models is trained and shown.
 
     The options that only this family has are the fields of its configuration that `sizes` does not decide, and those
-    in `defaults`, each with its default value here.
+    in `defaults`, each with its default value here; `betas` are the optimizer's where --betas gives no others.
     """
 
-    defaults: Mapping[str, Any]
-
-    def data(self, options: argparse.Namespace) -> TrainingData:
-        """Return the images to learn from. Raises: DataError, ValueError, OSError."""
-
-    def sizes(self, options: argparse.Namespace, found: TrainingData) -> dict[str, Any]:
-        """Return the fields of the configuration that the data decide. Raises: ValueError."""
-
-    def draw(self, options: argparse.Namespace, model: Any, found: TrainingData) -> Draw:
-        """Return what draws a step's batch. Raises: TypeError, ValueError."""
-
-    def loss(self, options: argparse.Namespace) -> Loss:
-        """Return the loss of each example of a batch."""
-
-    def show(self, network: Network, steps: int | None, scale: float | None, seed: int) -> Tensor:
-        """Return eight rows of images, a label a column. Raises: TypeError, ValueError."""
+    data: Callable[[Options], TrainingData]
+    sizes: Callable[[Options, TrainingData], dict[str, Any]]  # the fields of the configuration that the data decide
+    draw: Callable[[Options, Any, TrainingData], Draw]  # what draws a step's batch, for (options, model, data)
+    loss: Callable[[Options, Any], Any]  # (options, model) -> the loss of each example, or one a player
+    show: Callable[[Network, int | None, float | None, int], Tensor]  # (network, steps, scale, seed) -> images
+    trainer: Callable[[Any, TrainingConfig], Any] = Trainer
+    defaults: Mapping[str, Any] = field(default_factory=dict)
+    betas: tuple[float, float] = (0.9, 0.999)
 
 
 # ---- the data
 
 
-def images_of(options: argparse.Namespace, size: int, padded: int = 0) -> TrainingData:
+def images_of(options: Options, size: int, padded: int = 0) -> TrainingData:
     """Return the data that --data names: digits of `size`, MNIST or Fashion-MNIST, `padded`, or a folder of images.
 
     Raises: DataError, ValueError, OSError.
@@ -83,7 +80,7 @@ def images_of(options: argparse.Namespace, size: int, padded: int = 0) -> Traini
     return TrainingData(pad(found.train, padded) if padded else found.train, found.train_labels, 10, {})
 
 
-def _folder_of(options: argparse.Namespace) -> TrainingData:
+def _folder_of(options: Options) -> TrainingData:
     """The reader's own images, known again by their bytes."""
     own = image_folder(options.data, options.size, 3 if options.colour else 1, skip_damaged=options.damaged == "skip")
     said = [f"{options.data}: {len(own.images)} images, {len(own.classes)} classes"]
@@ -93,87 +90,31 @@ def _folder_of(options: argparse.Namespace) -> TrainingData:
     return TrainingData(own.images, own.labels, len(own.classes), about, lines)
 
 
-# ---- the recipes
+# ---- a U-Net that learns to denoise
 
 
-class Denoising:
-    """A U-Net that learns to denoise images: Algorithm 1 of Ho et al. 2020; shown by DDIM."""
-
-    defaults: Mapping[str, Any] = {"schedule": "linear", "predict": "eps"}
-
-    def data(self, options: argparse.Namespace) -> TrainingData:
-        """Return digits of 16 x 16 pixels, MNIST's of 32 x 32, or a folder's images."""
-        return images_of(options, 16, 32)
-
-    def sizes(self, options: argparse.Namespace, found: TrainingData) -> dict[str, Any]:
-        """Return channels, size and classes of the images, and attention at the lowest stage if no side is given."""
-        channels, size = found.images.shape[1], found.images.shape[-1]
-        sides = options.attention_at
-        lowest = (size // 2 ** (len(options.mults) - 1),)
-        attention_at = lowest if sides is None else tuple(sides)
-        return {"channels": channels, "image_size": size, "classes": found.classes, "attention_at": attention_at}
-
-    def draw(self, options: argparse.Namespace, model: Any, found: TrainingData) -> Draw:
-        """Return the draw of images, times, noise and dropped labels."""
-        labels = found.labels if found.classes else None
-        schedule = SCHEDULES[options.schedule]()
-        return losses.denoising_draw(found.images, schedule, options.batch, labels, model.no_label, options.drop)
-
-    def loss(self, options: argparse.Namespace) -> Loss:
-        """Return the denoising loss in the parameterization that --predict names."""
-        return partial(image_loss, SCHEDULES[options.schedule](), options.predict)
-
-    def show(self, network: Network, steps: int | None, scale: float | None, seed: int) -> Tensor:
-        """Return what `steps` (25) DDIM steps make of seeded noise, guided by `scale` (1); MNIST's unpadded."""
-        found = Pretrained.of(network)
-        config, schedule, labels = found.model.config, found.schedule, columns_of_labels(network)
-        shape = (8 * columns_of(network), config.channels, config.image_size, config.image_size)
-        noise = torch.randn(shape, generator=seeded(seed), dtype=torch.float32, device="cpu")
-        count = require_count("steps", 25 if steps is None else steps, 2, schedule.T)
-        denoise = Clipped(found.denoiser(labels, 1.0 if scale is None else scale))
-        with torch.inference_mode():
-            images = final(ddim(denoise, schedule, noise, uniform_steps(schedule, count)))
-        return crop(images, 28) if network.run.get("data") in ("mnist", "fashion-mnist") else images
+def padded_images(options: Options) -> TrainingData:
+    """Return digits of 16 x 16 pixels, MNIST's of 32 x 32, or a folder's images. Raises: DataError, ValueError."""
+    return images_of(options, 16, 32)
 
 
-class Sequences:
-    """An autoregressive model that reads grey images row by row; the loss is its negative log likelihood, in nats."""
-
-    defaults: Mapping[str, Any] = {}
-
-    def data(self, options: argparse.Namespace) -> TrainingData:
-        """Return digits of 8 x 8 pixels, MNIST's of 28 x 28, or a folder's images."""
-        return images_of(options, 8)
-
-    def sizes(self, options: argparse.Namespace, found: TrainingData) -> dict[str, Any]:
-        """Return rows, columns, grey levels (the digits' 17, else 256) and classes. Raises: ValueError for colour."""
-        channels, rows, columns = found.images.shape[1:]
-        if channels != 1:
-            raise ValueError(f"--colour: expected grey images for --family {options.family}, got {channels} channels")
-        levels = 17 if options.data == "digits" else 256
-        return {"levels": levels, "rows": rows, "columns": columns, "classes": found.classes}
-
-    def draw(self, options: argparse.Namespace, model: Any, found: TrainingData) -> Draw:
-        """Return the draw of sequences, and of their labels, some of them dropped, where the model takes labels."""
-        symbols = data.to_levels(found.images.double(), model.config.levels)
-        labels = found.labels if found.classes else None
-        return losses.labelled_draw(symbols, options.batch, labels, model.no_label, options.drop)
-
-    def loss(self, options: argparse.Namespace) -> Loss:
-        """Return the negative log likelihood of each sequence, in nats."""
-        return sequence_loss
-
-    def show(self, network: Network, steps: int | None, scale: float | None, seed: int) -> Tensor:
-        """Return sequences drawn symbol by symbol, as images. Raises: ValueError for steps or a scale: it has none."""
-        for name, value in (("steps", steps), ("scale", scale)):
-            if value is not None:
-                raise ValueError(f"--{name}: expected none for the family {network.run['family']}, got {value}")
-        model, labels = network.model, columns_of_labels(network)
-        drawn = model.sample(8 * columns_of(network), seeded(seed), labels)
-        return data.from_levels(drawn, (1, model.config.rows, model.config.columns), model.config.levels).float()
+def unet_sizes(options: Options, found: TrainingData) -> dict[str, Any]:
+    """Return channels, size and classes of the images, and attention at the lowest stage if no side is given."""
+    channels, size = found.images.shape[1], found.images.shape[-1]
+    sides = options.attention_at
+    attention_at = (size // 2 ** (len(options.mults) - 1),) if sides is None else tuple(sides)
+    return {"channels": channels, "image_size": size, "classes": found.classes, "attention_at": attention_at}
 
 
-RECIPES: Mapping[str, Recipe] = {"unet": Denoising(), "gru": Sequences(), "transformer": Sequences()}
+def denoising_draw(options: Options, model: Any, found: TrainingData) -> Draw:
+    """Return the draw of images, times, noise and dropped labels. Raises: TypeError, ValueError."""
+    labels, schedule = found.labels if found.classes else None, SCHEDULES[options.schedule]()
+    return losses.denoising_draw(found.images, schedule, options.batch, labels, model.no_label, options.drop)
+
+
+def denoising_loss(options: Options, model: Any) -> Loss:
+    """Return the denoising loss in the parameterization that --predict names."""
+    return partial(image_loss, SCHEDULES[options.schedule](), options.predict)
 
 
 def image_loss(
@@ -183,15 +124,168 @@ def image_loss(
     return losses.denoising_loss(schedule, partial(model, labels=labels), x0, t, eps, PARAMETERIZATIONS[predict])
 
 
-def sequence_loss(model: nn.Module, x: Tensor, labels: Tensor | None = None) -> Tensor:
-    """Return each sequence's negative log likelihood in nats, (B,); labels for a model that takes them."""
-    return losses.nll(model(x, labels), x)
+def ddim_images(network: Network, steps: int | None, scale: float | None, seed: int) -> Tensor:
+    """Return what `steps` (25) DDIM steps make of seeded noise, guided by `scale` (1); MNIST's images unpadded.
+
+    Raises: TypeError, ValueError.
+    """
+    found = Pretrained.of(network)
+    config, schedule = found.model.config, found.schedule
+    shape = (8 * columns_of(network), config.channels, config.image_size, config.image_size)
+    noise = torch.randn(shape, generator=seeded(seed), dtype=torch.float32, device="cpu")
+    count = require_count("steps", 25 if steps is None else steps, 2, schedule.T)
+    denoise = Clipped(found.denoiser(columns_of_labels(network), 1.0 if scale is None else scale))
+    with torch.inference_mode():
+        images = final(ddim(denoise, schedule, noise, uniform_steps(schedule, count)))
+    return crop(images, 28) if network.run.get("data") in ("mnist", "fashion-mnist") else images
+
+
+# ---- models of grey images, as sequences of symbols or as points
+
+
+def plain_images(options: Options) -> TrainingData:
+    """Return digits of 8 x 8 pixels, MNIST's of 28 x 28, or a folder's images. Raises: DataError, ValueError."""
+    return images_of(options, 8)
+
+
+def levels_of(options: Options) -> int:
+    """Return the number of grey levels from -1 to 1: 17 of the digits, else 256."""
+    return 17 if options.data == "digits" else 256
+
+
+def grey_size(options: Options, found: TrainingData) -> tuple[int, int]:
+    """Return height and width of grey images. Raises: ValueError for colour."""
+    channels, rows, columns = found.images.shape[1:]
+    if channels != 1:
+        raise ValueError(f"--colour: expected grey images for --family {options.family}, got {channels} channels")
+    return rows, columns
+
+
+def sequence_sizes(options: Options, found: TrainingData) -> dict[str, Any]:
+    """Return rows, columns, grey levels and classes. Raises: ValueError for colour."""
+    rows, columns = grey_size(options, found)
+    return {"levels": levels_of(options), "rows": rows, "columns": columns, "classes": found.classes}
+
+
+def sequence_draw(options: Options, model: Any, found: TrainingData) -> Draw:
+    """Return the draw of sequences, and of their labels, some of them dropped, where the model takes labels."""
+    symbols = data.to_levels(found.images.double(), model.config.levels)
+    labels = found.labels if found.classes else None
+    return losses.labelled_draw(symbols, options.batch, labels, model.no_label, options.drop)
+
+
+def sequence_loss(options: Options, model: Any) -> Loss:
+    """Return the negative log likelihood of each sequence, in nats."""
+    return lambda net, x, labels=None: losses.nll(net(x, labels), x)
+
+
+def sequence_images(network: Network, steps: int | None, scale: float | None, seed: int) -> Tensor:
+    """Return sequences drawn symbol by symbol, as images. Raises: ValueError for steps or a scale: it has none."""
+    refuse_steps(network, steps, scale)
+    model = network.model
+    drawn = model.sample(8 * columns_of(network), seeded(seed), columns_of_labels(network))
+    return data.from_levels(drawn, (1, model.config.rows, model.config.columns), model.config.levels).float()
+
+
+def point_sizes(options: Options, found: TrainingData) -> dict[str, Any]:
+    """Return the number of pixels. Raises: ValueError for colour."""
+    return {"dimensions": math.prod(grey_size(options, found))}
+
+
+def vae_sizes(options: Options, found: TrainingData) -> dict[str, Any]:
+    """Return the numbers of pixels and of grey levels. Raises: ValueError for colour."""
+    return {**point_sizes(options, found), "levels": levels_of(options)}
+
+
+def vae_draw(options: Options, model: Any, found: TrainingData) -> Draw:
+    """Return the draw of points and of a standard normal vector for each."""
+    return _with_normal(found.images.flatten(1), options.batch, [model.config.latent])
+
+
+def vae_loss(options: Options, model: Any) -> Loss:
+    """Return minus the evidence lower bound of each point, its KL divergence times --beta, in nats."""
+    return lambda net, x, eps: -losses.elbo(net, x, eps, options.beta)
+
+
+def flow_draw(options: Options, model: Any, found: TrainingData) -> Draw:
+    """Return the draw of points with uniform noise of one level's width: a density has no finite value on a grid."""
+    points, width = found.images.flatten(1), 2 / (levels_of(options) - 1)
+    pick = losses.labelled_draw(points, options.batch)
+
+    def draw(generator: torch.Generator) -> tuple[Tensor]:
+        (x,) = pick(generator)
+        noise = torch.rand(x.shape, generator=generator, dtype=x.dtype, device="cpu")
+        return (x + width * (noise - 0.5),)
+
+    return draw
+
+
+def flow_loss(options: Options, model: Any) -> Loss:
+    """Return -log p(x) of each point, in nats."""
+    return lambda net, x: -net(x)
+
+
+def gan_draw(options: Options, model: Any, found: TrainingData) -> Draw:
+    """Return the draw of points and of two standard normal vectors for each: one for either player's step."""
+    return _with_normal(found.images.flatten(1), options.batch, [model.config.latent] * 2)
+
+
+def gan_losses(options: Options, model: Any) -> tuple[Loss, Loss]:
+    """Return the losses of the two players of a GAN: generator, discriminator with the penalty --r1."""
+    plain: Any = unwrapped(model)
+    return (
+        lambda net, x, own, other: losses.generator_loss(net, plain.discriminator, other),
+        lambda net, x, own, other: losses.discriminator_loss(net, plain.generator, x, own, options.r1),
+    )
+
+
+def _with_normal(points: Tensor, batch: int, widths: Sequence[int]) -> Draw:
+    pick = losses.labelled_draw(points, batch)
+
+    def draw(generator: torch.Generator) -> tuple[Tensor, ...]:
+        (x,) = pick(generator)
+        normals = [torch.randn(batch, k, generator=generator, dtype=x.dtype, device="cpu") for k in widths]
+        return x, *normals
+
+    return draw
+
+
+def point_images(network: Network, steps: int | None, scale: float | None, seed: int) -> Tensor:
+    """Return draws of points as square images, cut to [-1, 1]. Raises: ValueError for steps or a scale: it has none."""
+    refuse_steps(network, steps, scale)
+    drawn = network.model.sample(8 * columns_of(network), seeded(seed))
+    side = math.isqrt(drawn.shape[1])
+    return drawn.clamp(-1, 1).view(-1, 1, side, side)
+
+
+def refuse_steps(network: Network, steps: int | None, scale: float | None) -> None:
+    """ValueError for steps or a guidance scale, of a family that samples in one way."""
+    for name, value in (("steps", steps), ("scale", scale)):
+        if value is not None:
+            raise ValueError(f"--{name}: expected none for the family {network.run['family']}, got {value}")
+
+
+_SEQUENCES = Recipe(plain_images, sequence_sizes, sequence_draw, sequence_loss, sequence_images)
+RECIPES: Mapping[str, Recipe] = {
+    "unet": Recipe(
+        padded_images, unet_sizes, denoising_draw, denoising_loss, ddim_images,
+        defaults={"schedule": "linear", "predict": "eps"},
+    ),
+    "gru": _SEQUENCES,
+    "transformer": _SEQUENCES,
+    "vae": Recipe(plain_images, vae_sizes, vae_draw, vae_loss, point_images, defaults={"beta": 1.0}),
+    "flow": Recipe(plain_images, point_sizes, flow_draw, flow_loss, point_images),
+    "gan": Recipe(
+        plain_images, point_sizes, gan_draw, gan_losses, point_images,
+        trainer=Players, defaults={"r1": 0.1}, betas=(0.0, 0.99),
+    ),
+}  # fmt: skip
 
 
 # ---- from options to a model, and what a checkpoint says of it
 
 
-def settle(options: argparse.Namespace) -> None:
+def settle(options: Options) -> None:
     """Give every option of the family that was not given its default. Raises: ValueError for another family's option.
 
     An option that was not given is None; one without a default of the recipe has that of the configuration's field.
@@ -209,18 +303,18 @@ def settle(options: argparse.Namespace) -> None:
 
 def family_options(family: str) -> dict[str, Any]:
     """Return the options that a family has, {name: default of its configuration}: what the data do not decide."""
-    decided = {"channels", "image_size", "classes", "levels", "rows", "columns"}
-    found = {field.name: field.default for field in fields(FAMILIES[family][1]) if field.name not in decided}
+    decided = {"channels", "image_size", "classes", "levels", "rows", "columns", "dimensions"}
+    found = {entry.name: entry.default for entry in fields(FAMILIES[family][1]) if entry.name not in decided}
     if "attention_at" in found:
         found["attention_at"] = None  # the lowest stage's, which follows from the data
     return {**RECIPES[family].defaults, **found}
 
 
-def new_model(options: argparse.Namespace, found: TrainingData) -> Model:
+def new_model(options: Options, found: TrainingData) -> Model:
     """Return a new model of --family for these data. Raises: TypeError, ValueError."""
     family, config_class = FAMILIES[options.family]
     sizes = RECIPES[options.family].sizes(options, found)
-    names = {field.name for field in fields(config_class)} - set(sizes)
+    names = {entry.name for entry in fields(config_class)} - set(sizes)
     given: dict[str, Any] = {name: getattr(options, name) for name in names}
     given = {name: tuple(value) if isinstance(value, list) else value for name, value in given.items()}
     model: Model = family(config_class(**given, **sizes), seed=options.seed)
@@ -232,9 +326,9 @@ def described(family: str, config: Config) -> dict[str, Any]:
     return {"family": family, family: json.loads(json.dumps(asdict(config)))}
 
 
-def describe(options: argparse.Namespace, config: Config, precision: str) -> dict[str, Any]:
+def describe(options: Options, config: Config, precision: str) -> dict[str, Any]:
     """Return what a checkpoint says of its run besides the training's settings and the weights that it began with."""
-    chosen = set(RECIPES[options.family].defaults) - {field.name for field in fields(config)}
+    chosen = set(RECIPES[options.family].defaults) - {entry.name for entry in fields(config)}
     of_loss = {"data": options.data, **{name: getattr(options, name) for name in sorted(chosen)}}
     batch = {"batch": options.batch, "drop": options.drop, "precision": precision}
     return {**described(options.family, config), **of_loss, **batch}
@@ -242,10 +336,11 @@ def describe(options: argparse.Namespace, config: Config, precision: str) -> dic
 
 def columns_of(network: Network) -> int:
     """Return how many images stand side by side in a grid of samples: one a label, at most ten; ten without labels."""
-    return min(network.model.config.classes or 10, 10)
+    return min(getattr(network.model.config, "classes", 0) or 10, 10)
 
 
 def columns_of_labels(network: Network) -> Tensor | None:
     """Return the labels of eight rows of images, a row of them eight times, or None for a model without labels."""
     columns = columns_of(network)
-    return torch.arange(columns, device="cpu").repeat(8) if network.model.config.classes else None
+    labelled = getattr(network.model.config, "classes", 0)
+    return torch.arange(columns, device="cpu").repeat(8) if labelled else None

