@@ -140,31 +140,6 @@ def test_own_grey_images_have_256_levels(tmp_path):
     assert Image.open(tmp_path / "run" / "samples_000001.png").size == (80, 64)  # ten without labels
 
 
-def test_a_draw_takes_examples_with_their_labels_and_drops_some():
-    x, labels = torch.arange(50)[:, None] * 10, torch.arange(50)
-    taken, told = losses.labelled_draw(x, 40, labels, 50, 0.3)(seeded(1))
-    assert len(set(taken[:, 0].tolist())) == 40
-    kept = told != 50
-    assert taken[kept, 0].equal(10 * told[kept]) and 3 < int((~kept).sum()) < 25
-    (alone,) = losses.labelled_draw(x, 50)(seeded(2))
-    assert alone[:, 0].sort()[0].equal(x[:, 0]) and not alone.equal(x)
-
-
-@pytest.mark.parametrize(
-    ("arguments", "words"),
-    [
-        ((torch.zeros(0, 3), 1), "x: expected at least one example"),
-        ((torch.zeros(5, 3), 6), "batch: expected"),
-        ((torch.zeros(5, 3), 2, [1, 2], 3), r"labels: expected shape \(5,\), got \(2,\)"),
-        ((torch.zeros(5, 3), 2, [0, 1, 2, 3, 4], 4), "no_label: expected"),
-        ((torch.zeros(5, 3), 2, None, None, 1.5), "drop: expected"),
-    ],
-)
-def test_draws_that_make_no_sense_are_refused(arguments, words):
-    with pytest.raises(ValueError, match=words):
-        losses.labelled_draw(*arguments)
-
-
 def batch_of(family, *more, options=("--batch", "300")):
     """What a recipe's draw gives, on the digits, with its model and options."""
     chosen = command.arguments().parse_args(["train", "--out", "x", "--family", family, *options, *map(str, more)])
