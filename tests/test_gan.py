@@ -16,6 +16,11 @@ def test_a_sample_does_not_see_its_companions_and_comes_from_the_generator():
     assert single.sample(6, seeded(4)).equal(single.generate(noise).detach())
 
 
+def test_the_logit_is_the_discriminators_only_answer():
+    model, x = gan(), draw(4, 2, seed=5)
+    assert model.logit(x).equal(model.discriminator(x).squeeze(1)) and model.logit(x).shape == (4,)
+
+
 def test_weights_come_from_the_seed_in_float32():
     one, two, other = (GAN(SMALL, seed=seed).state_dict() for seed in (1, 1, 2))
     assert all(one[k].equal(two[k]) and one[k].dtype == torch.float32 for k in one)

@@ -60,6 +60,12 @@ def test_samples_have_the_models_moments_or_lie_on_its_levels():
     assert set(levels.flatten().tolist()) == {-1.0, -0.5, 0.0, 0.5, 1.0}
 
 
+def test_a_draw_goes_to_the_nearest_level():
+    model = VAE(VAEConfig(dimensions=3, latent=1, levels=5, log_std=-15.0))
+    model.decode = lambda z: torch.tensor([-1.4, 0.3, 0.1]).expand(len(z), 3)
+    assert model.sample(2, seeded(1)).tolist() == [[-1.0, 0.5, 0.0]] * 2
+
+
 def test_the_discretized_decoder_is_a_probability():
     model = vae(VAEConfig(dimensions=2, latent=1, width=5, inner=4, levels=3, log_std=-0.5))
     grid = torch.cartesian_prod(*[torch.tensor([-1.0, 0.0, 1.0], dtype=torch.float64)] * 2)
