@@ -64,6 +64,14 @@ def require_alike(name: str, value: object, like_name: str, like: Tensor) -> Ten
     return tensor
 
 
+def require_points(name: str, value: object, D: int) -> Tensor:
+    """Return real points (B, D); TypeError or ValueError otherwise."""
+    tensor = require_real(name, value)
+    if tensor.ndim != 2 or tensor.shape[1] != D:
+        raise ValueError(f"{name}: expected points (B, {D}), got shape {tuple(tensor.shape)}")
+    return tensor
+
+
 def require_table(name: str, value: object, shape: str, shortest: int) -> Tensor:
     """Return a list or 1-D tensor of at least `shortest` real, finite numbers in float64 on the CPU, a copy.
 

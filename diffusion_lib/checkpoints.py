@@ -13,7 +13,7 @@ from torch import Tensor
 
 from diffusion_lib.files import FileError, write_atomically
 from diffusion_lib.models import read_description
-from diffusion_lib.training import Trainer, global_mean
+from diffusion_lib.training import Players, Trainer, global_mean
 
 FORMAT = "diffusion_lib checkpoint"
 
@@ -30,7 +30,7 @@ class Checkpoint(NamedTuple):
     tensors: dict[str, Tensor]
 
 
-def save(path: str | Path, trainer: Trainer, description: Mapping[str, Any]) -> None:
+def save(path: str | Path, trainer: Trainer | Players, description: Mapping[str, Any]) -> None:
     """Write a checkpoint whole or not at all; the description (JSON) says what run it belongs to. Raises: OSError."""
     run = json.dumps({"training": asdict(trainer.config), **description}, sort_keys=True)
     metadata = {"format": FORMAT, "step": str(trainer.step), "run": run}
@@ -49,7 +49,8 @@ def read(path: str | Path) -> Checkpoint:
         if metadata.get("format") != FORMAT:
             raise CheckpointError(f"{path}: expected a whole checkpoint, got a damaged or foreign file (no {FORMAT})")
         run, step = json.loads(metadata["run"]), int(metadata["step"])
-    except (SafetensorError, OSError, ValueError, KeyError) as error:
+        run["training"].setdefault("betas", [0.9, 0.999])  # what every run had before one could choose
+    except (SafetensorError, OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise CheckpointError(
             f"{path}: expected a whole checkpoint, got a damaged or foreign file ({error})"
         ) from error
@@ -61,7 +62,7 @@ def read(path: str | Path) -> Checkpoint:
         ) from error
 
 
-def load(path: str | Path, trainer: Trainer, description: Mapping[str, Any]) -> None:
+def load(path: str | Path, trainer: Trainer | Players, description: Mapping[str, Any]) -> None:
     """Restore a trainer from a checkpoint of the same run.
 
     Raises: CheckpointError for a file that is missing, damaged, foreign, or of a run with other settings; the trainer
@@ -78,7 +79,7 @@ def load(path: str | Path, trainer: Trainer, description: Mapping[str, Any]) -> 
     trainer.restore(found.tensors, found.step)
 
 
-def require_same_step(trainer: Trainer) -> None:
+def require_same_step(trainer: Trainer | Players) -> None:
     """CheckpointError unless all processes have done equally many steps: each machine reads the checkpoint itself."""
     device = next(trainer.model.parameters()).device
     mean = global_mean(torch.tensor(trainer.step, dtype=torch.float32, device=device))  # exact to 16 million

@@ -36,9 +36,9 @@ class ExactDenoiser:
         """Return the gradient of log q(x_t) with respect to x_t, (B, *D). Raises: TypeError, ValueError."""
         return self._view(x_t, t)[0].score.to(x_t).reshape(x_t.shape)
 
-    def log_density(self, x_t: Tensor, t: int | Tensor) -> Tensor:
+    def log_prob(self, x_t: Tensor, t: int | Tensor) -> Tensor:
         """Return log q(x_t) in nats, (B,). Raises: TypeError, ValueError."""
-        return self._view(x_t, t)[0].log_density.to(x_t)
+        return self._view(x_t, t)[0].log_prob.to(x_t)
 
     def _view(self, x_t: Tensor, t: int | Tensor) -> tuple[View, Tensor]:
         flat = require_data("x_t", x_t).reshape(len(x_t), -1).to("cpu", torch.float64)  # (B, D)

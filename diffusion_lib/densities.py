@@ -23,7 +23,7 @@ class View(NamedTuple):
 
     x0: Tensor  # (B, D) E[x_0 | x]
     score: Tensor  # (B, D) gradient of log p(x), equal to -E[eps | x] / noise
-    log_density: Tensor  # (B,) log p(x), in nats
+    log_prob: Tensor  # (B,) log p(x), in nats
 
 
 @dataclass(frozen=True, eq=False)
@@ -108,14 +108,14 @@ class Mixture:
         widened = signal**2 * self.covariances + noise**2 * torch.eye(self.D, dtype=torch.float64, device="cpu")
         return Mixture(self.weights, signal * self.means, widened)
 
-    def log_density(self, x: Tensor) -> Tensor:
+    def log_prob(self, x: Tensor) -> Tensor:
         """Return log p(x) in nats, (N, D) -> (N,). Raises: ValueError for another dimension or a flat covariance."""
-        return _clean_view(self._solid(), x).log_density
+        return _clean_view(self._solid(), x).log_prob
 
     def score(self, x: Tensor) -> Tensor:
         """Return the gradient of log p at x, (N, D) -> (N, D): -sum_k p(k | x) covariance_k^-1 (x - mean_k).
 
-        Raises: as `log_density`.
+        Raises: as `log_prob`.
         """
         return _clean_view(self._solid(), x).score
 
@@ -172,14 +172,14 @@ class Points:
         log_weights = -0.5 * squared / variance  # (B, N)
         nearest = log_weights.softmax(-1) @ self.data  # (B, D) the average of the points that x may come from
         score = (a * nearest - x) / variance
-        log_density = (
+        log_prob = (
             log_weights.logsumexp(-1) - 0.5 * self.D * (2 * math.pi * variance[:, 0]).log() - math.log(len(self.data))
         )
-        return View(nearest - a * self.width**2 * score, score, log_density)
+        return View(nearest - a * self.width**2 * score, score, log_prob)
 
-    def log_density(self, x: Tensor) -> Tensor:
+    def log_prob(self, x: Tensor) -> Tensor:
         """Return log p(x) in nats, (N, D) -> (N,). Raises: ValueError for another dimension or width 0."""
-        return _clean_view(self, x).log_density
+        return _clean_view(self, x).log_prob
 
     def score(self, x: Tensor) -> Tensor:
         """Return the gradient of log p at x, (N, D) -> (N, D). Raises: ValueError for another dimension or width 0."""

@@ -12,7 +12,8 @@ def wasserstein(x: Tensor, y: Tensor) -> Tensor:
     W1 = integral over u in (0, 1) of |F_x^-1(u) - F_y^-1(u)| (Peyre and Cuturi 2019, remark 2.30): both samples are
     sorted and their quantile functions, two staircases, compared; for samples of one size, the mean of |x_(i) - y_(i)|.
 
-    Args: x (N,) or (N, 1); y (M,) or (M, 1); sizes may differ. Returns: () float64, in the units of x.
+    Args: x (N,) or (N, 1); y (M,) or (M, 1): samples, never probabilities or counts; sizes may differ.
+    Returns: () float64, in the units of x.
     Raises: TypeError, ValueError.
     """
     return _along(_line("x", x), _line("y", y))[0]

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load as load_tensors
-from torch import Tensor
+from torch import Tensor, nn
 
 from diffusion_lib.denoisers import Guided, LearnedDenoiser
 from diffusion_lib.files import FileError, read_checked
@@ -33,14 +33,39 @@ class WeightsError(FileError):
 
 
 @dataclass(frozen=True)
+class Network:
+    """A trained model of any family; `run` says how it was made, and has the family's name under "family"."""
+
+    model: Any
+    run: Mapping[str, Any]
+    sha256: str = ""  # of the file that it was read from
+
+
+@dataclass(frozen=True)
 class Pretrained:
-    """A trained network with what it takes to use it: schedule and parameterization; `run` says how it was made."""
+    """A trained U-Net with what it takes to use it: schedule and parameterization; `run` says how it was made."""
 
     model: UNet
     schedule: Schedule
     parameterization: Parameterization
     run: Mapping[str, Any]
     sha256: str = ""  # of the file that it was read from
+
+    @classmethod
+    def of(cls, network: Network) -> "Pretrained":
+        """Return the network with the schedule and the parameterization that its run names.
+
+        Raises: ValueError for a network that is no U-Net, or whose run names none.
+        """
+        if not isinstance(network.model, UNet):
+            raise ValueError(f"network: expected a U-Net, got the family {network.run['family']}")
+        try:
+            schedule, parameterization = SCHEDULES[network.run["schedule"]](), PARAMETERIZATIONS[network.run["predict"]]
+        except (KeyError, TypeError) as error:
+            raise ValueError(
+                f"network: expected a run with a schedule and what it predicts, got none of {error}"
+            ) from error
+        return cls(network.model, schedule, parameterization, network.run, network.sha256)
 
     def denoiser(self, labels: Tensor | Sequence[int] | None = None, scale: float = 1.0) -> Denoiser:
         """Return a denoiser with its labels bound: int64 (B,), one for each image of the batch, or None for no label.
@@ -78,7 +103,20 @@ def pretrained(name: str) -> Pretrained:
 
 
 def load_weights(path: str | Path, sha256: str | None = None) -> Pretrained:
-    """Return the network in a weights file that `python -m diffusion_lib train` wrote, in float32, ready to sample.
+    """Return the U-Net in a weights file that `python -m diffusion_lib train` wrote, in float32, ready to sample.
+
+    Raises: WeightsError as `load_network` does, and for a file of another family.
+    """
+    try:
+        return Pretrained.of(load_network(path, sha256))
+    except ValueError as error:
+        raise WeightsError(
+            f"{path}: expected a description of the network, got one that does not fit ({error})"
+        ) from error
+
+
+def load_network(path: str | Path, sha256: str | None = None) -> Network:
+    """Return the model of any family in a weights file that `python -m diffusion_lib train` wrote, in float32, frozen.
 
     Raises: WeightsError for a file that is missing, has another SHA-256 than the one given, is damaged, is not such a
     file, or whose tensors contradict its description.
@@ -99,13 +137,11 @@ def load_weights(path: str | Path, sha256: str | None = None) -> Pretrained:
         found = run[run["family"]].items()
         settings: dict[str, Any] = {name: tuple(v) if isinstance(v, list) else v for name, v in found}
         config = config_class(**settings)
-        schedule, parameterization = SCHEDULES[run["schedule"]](), PARAMETERIZATIONS[run["predict"]]
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise WeightsError(
             f"{path}: expected a description of the network, got one that does not fit ({error})"
         ) from error
-    model = _filled(path, family(config), tensors)
-    return Pretrained(model, schedule, parameterization, run, hashlib.sha256(content).hexdigest())
+    return Network(_filled(path, family(config), tensors), run, hashlib.sha256(content).hexdigest())
 
 
 def _content(path: Path, sha256: str | None) -> bytes:
@@ -121,7 +157,7 @@ def _metadata(content: bytes) -> dict[str, str]:
     return (header.get("__metadata__") if isinstance(header, dict) else None) or {}
 
 
-def _filled(path: Path, model: UNet, tensors: dict[str, Tensor]) -> UNet:
+def _filled(path: Path, model: nn.Module, tensors: dict[str, Tensor]) -> nn.Module:
     expected = {name: tuple(tensor.shape) for name, tensor in model.state_dict().items()}
     found = {name: tuple(tensor.shape) for name, tensor in tensors.items()}
     wrong = [name for name in sorted(expected | found) if expected.get(name) != found.get(name)]

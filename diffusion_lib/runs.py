@@ -4,37 +4,28 @@ Each command takes the options that `__main__` has parsed.
 """
 
 import argparse
-import hashlib
 import json
 import os
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
-from functools import partial
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 import torch.distributed as dist
 from PIL import Image
 from safetensors.torch import save as packed
-from torch import Tensor, nn
+from torch import Tensor
 from tqdm.auto import tqdm
 
-from diffusion_lib import __version__, checkpoints, data, losses, pretrained
+from diffusion_lib import __version__, checkpoints, data, pretrained, recipes
 from diffusion_lib.arguments import require_count
-from diffusion_lib.denoisers import Clipped
 from diffusion_lib.files import remove_parts, write_atomically
-from diffusion_lib.images import crop, image_folder, pad
-from diffusion_lib.models.unet import UNet, UNetConfig
-from diffusion_lib.noise import seeded
-from diffusion_lib.process import PARAMETERIZATIONS
-from diffusion_lib.samplers import ddim, final
-from diffusion_lib.schedules import SCHEDULES, Schedule, uniform_steps
-from diffusion_lib.training import Draw, Loss, Trainer, TrainingConfig, TrainingStep
+from diffusion_lib.models import Model
+from diffusion_lib.training import Draw, Players, Trainer, TrainingConfig, TrainingStep
 
 CHECKPOINT, WEIGHTS, METRICS = "checkpoint.safetensors", "weights.safetensors", "metrics.jsonl"
-DATA_SETS = ("digits", "mnist", "fashion-mnist")  # what --data names besides a folder
 DTYPES = {"float32": torch.float32, "bf16": torch.float32, "float64": torch.float64}
 
 # ---- train ----
@@ -45,28 +36,24 @@ def train(options: argparse.Namespace) -> None:
 
     Raises: TypeError, ValueError, OSError, FileError, TrainingError.
     """
+    recipes.settle(options)
+    recipe = recipes.RECIPES[options.family]
     device = join_processes()
     precision = chosen_precision(options.precision, device)
-    found = training_data(options)
-    images = found.images.to(DTYPES[precision])
-    schedule = SCHEDULES[options.schedule]()
-    model = UNet(unet_config(options, images, found.classes), seed=options.seed)
-    labels = found.labels if found.classes else None
-    draw = losses.denoising_draw(images, schedule, options.batch, labels, model.no_label, options.drop)
-    description = {**describe(options, model.config, precision), **found.about, "init": initialise(options, model)}
-    trainer = Trainer(model.to(device, DTYPES[precision]), training_config(options, precision))
+    found = recipe.data(options)
+    say(found.lines)
+    found = found._replace(images=found.images.to(DTYPES[precision]))
+    model = recipes.new_model(options, found)
+    draw = recipe.draw(options, model, found)
+    description = {**recipes.describe(options, model.config, precision), **found.about}
+    description["init"] = initialise(options, model)
+    betas = recipe.betas if options.betas is None else tuple(options.betas)
+    trainer = recipe.trainer(model.to(device, DTYPES[precision]), training_config(options, precision, betas))
     open_folder(options, trainer, description)
-    take_steps(options, trainer, draw, partial(image_loss, schedule, options.predict), description)
+    take_steps(options, trainer, draw, recipe.loss(options, model), description)
 
 
-def describe(options: argparse.Namespace, config: UNetConfig, precision: str) -> dict[str, Any]:
-    """Return what a checkpoint says of its run besides the training's settings and the weights that it began with."""
-    of_model = {"family": "unet", "unet": json.loads(json.dumps(asdict(config)))}
-    of_loss = {"data": options.data, "predict": options.predict, "schedule": options.schedule}
-    return {**of_model, **of_loss, "batch": options.batch, "drop": options.drop, "precision": precision}
-
-
-def initialise(options: argparse.Namespace, model: UNet) -> dict[str, str] | None:
+def initialise(options: argparse.Namespace, model: Model) -> dict[str, str] | None:
     """Copy the parameters of --init's weights into the network; return the weights' name and SHA-256, None without.
 
     A resumed run has its parameters in the checkpoint, which also says where they began.
@@ -79,8 +66,8 @@ def initialise(options: argparse.Namespace, model: UNet) -> dict[str, str] | Non
     if not options.init:
         return None
     found = find_network(options.init)
-    ours = {"unet": asdict(model.config), "predict": options.predict}
-    theirs = {"unet": asdict(found.model.config), "predict": found.run["predict"]}
+    ours = {**recipes.described(options.family, model.config), "predict": options.predict}
+    theirs = {**recipes.described(found.run["family"], found.model.config), "predict": found.run.get("predict")}
     if differing := checkpoints.differences(ours, theirs):
         raise ValueError(f"--init {options.init}: expected the weights of this network; {'; '.join(differing)}")
     model.load_state_dict(found.model.state_dict())
@@ -92,61 +79,11 @@ def is_resumed(options: argparse.Namespace) -> bool:
     return options.resume and (options.out / CHECKPOINT).exists()
 
 
-def training_config(options: argparse.Namespace, precision: str) -> TrainingConfig:
+def training_config(options: argparse.Namespace, precision: str, betas: tuple[float, float]) -> TrainingConfig:
     """Return the training's settings. Raises: TypeError, ValueError."""
     return TrainingConfig(
         steps=options.steps, lr=options.lr, warmup=options.warmup, ema=options.ema, clip=options.clip,
-        seed=options.seed, bf16=precision == "bf16",
-    )  # fmt: skip
-
-
-def image_loss(
-    schedule: Schedule, predict: str, model: nn.Module, x0: Tensor, t: Tensor, eps: Tensor, labels: Tensor | None = None
-) -> Tensor:
-    """Return each image's denoising loss, (B,); labels for a network that takes them."""
-    return losses.denoising_loss(schedule, partial(model, labels=labels), x0, t, eps, PARAMETERIZATIONS[predict])
-
-
-class TrainingData(NamedTuple):
-    """Training images, as the network sees them, their labels, the number of classes (0: none), and what to record."""
-
-    images: Tensor
-    labels: Tensor
-    classes: int
-    about: Mapping[str, Any]
-
-
-def training_data(options: argparse.Namespace) -> TrainingData:
-    """Return the data that --data names: a data set, or a folder of images. Raises: DataError, ValueError, OSError."""
-    if options.data in DATA_SETS and (options.colour or options.damaged):
-        raise ValueError(f"--colour, --damaged: expected a folder of images in --data, got {options.data}")
-    if options.data in ("mnist", "fashion-mnist"):
-        if options.data == "fashion-mnist" and options.folder is None:
-            raise ValueError("--folder: expected the folder of Fashion-MNIST's four files; they are not downloaded")
-        found = data.mnist(options.folder) if options.data == "mnist" else data.fashion_mnist(options.folder)
-        return TrainingData(pad(found.train, 32), found.train_labels, 10, {})
-    if options.data == "digits":
-        found = data.digits(16)
-        return TrainingData(found.train, found.train_labels, 10, {})
-    own = image_folder(options.data, options.size, 3 if options.colour else 1, skip_damaged=options.damaged == "skip")
-    if is_main_process():
-        print(f"{options.data}: {len(own.images)} images, {len(own.classes)} classes", flush=True)
-        for path in own.skipped:
-            print(f"skipped: {path}", flush=True)
-    pixels = hashlib.sha256(own.images.numpy().tobytes()).hexdigest()
-    about = {"data": "folder", "images": len(own.images), "classes": list(own.classes), "sha256": pixels}
-    return TrainingData(own.images, own.labels, len(own.classes), about)
-
-
-def unet_config(options: argparse.Namespace, images: Tensor, classes: int) -> UNetConfig:
-    """Return the network's configuration for these images. Raises: TypeError, ValueError."""
-    size = images.shape[-1]
-    attention_at = options.attention_at
-    if attention_at is None:
-        attention_at = [size // 2 ** (len(options.mults) - 1)]
-    return UNetConfig(
-        channels=images.shape[1], image_size=size, width=options.width, mults=tuple(options.mults),
-        blocks=options.blocks, attention_at=tuple(attention_at), groups=options.groups, classes=classes,
+        seed=options.seed, betas=betas, bf16=precision == "bf16",
     )  # fmt: skip
 
 
@@ -172,6 +109,12 @@ def is_main_process() -> bool:
     return not dist.is_initialized() or dist.get_rank() == 0
 
 
+def say(lines: Sequence[str]) -> None:
+    """Print lines, in one process of many."""
+    for line in lines if is_main_process() else ():
+        print(line, flush=True)
+
+
 def chosen_precision(name: str, device: torch.device) -> str:
     """Return the precision to compute in; auto is bf16 where the machine has instructions for it, else float32."""
     if name != "auto":
@@ -182,7 +125,7 @@ def chosen_precision(name: str, device: torch.device) -> str:
     return "bf16" if fast() else "float32"
 
 
-def open_folder(options: argparse.Namespace, trainer: Trainer, description: Mapping[str, Any]) -> None:
+def open_folder(options: argparse.Namespace, trainer: Trainer | Players, description: Mapping[str, Any]) -> None:
     """Make the run's folder, or take up the run that is in it.
 
     Raises: FileExistsError for a run not asked for, CheckpointError, ValueError, OSError.
@@ -219,7 +162,7 @@ def cut_metrics(path: Path, step: int) -> None:
 
 
 def take_steps(
-    options: argparse.Namespace, trainer: Trainer, draw: Draw, loss: Loss, description: Mapping[str, Any]
+    options: argparse.Namespace, trainer: Trainer | Players, draw: Draw, loss: Any, description: Mapping[str, Any]
 ) -> None:
     """Take the steps that are left and write down what a reader wants to see of them.
 
@@ -257,7 +200,7 @@ def log_step(path: Path, step: TrainingStep, mean: float, speed: float) -> None:
         file.write(json.dumps(line) + "\n")
 
 
-def save_due(options: argparse.Namespace, trainer: Trainer, description: Mapping[str, Any]) -> bool:
+def save_due(options: argparse.Namespace, trainer: Trainer | Players, description: Mapping[str, Any]) -> bool:
     """Write what is due after a step; return whether a checkpoint was.
 
     The checkpoint comes last, so that all the files of the steps that it counts as done are there. Raises: OSError.
@@ -266,14 +209,14 @@ def save_due(options: argparse.Namespace, trainer: Trainer, description: Mapping
     if images or checkpoint:
         save_weights(options.out / WEIGHTS, trainer, description)
     if images:
-        network = pretrained.load_weights(options.out / WEIGHTS)
+        network = pretrained.load_network(options.out / WEIGHTS)
         save_samples(options.out / f"samples_{trainer.step:06d}.png", network, sample_images(network))
     if checkpoint:
         checkpoints.save(options.out / CHECKPOINT, trainer, description)
     return checkpoint
 
 
-def save_weights(path: Path, trainer: Trainer, description: Mapping[str, Any]) -> None:
+def save_weights(path: Path, trainer: Trainer | Players, description: Mapping[str, Any]) -> None:
     """Write the averaged weights in half precision, with all that is needed to use them. Raises: OSError."""
     half = {name: tensor.to("cpu", torch.float16).contiguous() for name, tensor in trainer.ema.items()}
     run = {**description, "training": asdict(trainer.config), "step": trainer.step, "version": __version__}
@@ -290,38 +233,27 @@ def sample(options: argparse.Namespace) -> None:
     save_samples(options.out, network, sample_images(network, options.steps, options.scale, options.seed))
 
 
-def find_network(weights: str) -> pretrained.Pretrained:
+def find_network(weights: str) -> pretrained.Network:
     """Return a network by the name of shipped weights or by a file's path. Raises: WeightsError."""
     shipped = weights in pretrained.SHA256
-    return pretrained.pretrained(weights) if shipped else pretrained.load_weights(Path(weights))
+    path = pretrained.ASSETS / f"{weights}.safetensors" if shipped else Path(weights)
+    return pretrained.load_network(path, pretrained.SHA256.get(weights))
 
 
-def sample_images(network: pretrained.Pretrained, steps: int = 25, scale: float = 1.0, seed: int = 0) -> Tensor:
-    """Return eight rows of an image a label (of the first ten), or of ten without labels, by DDIM; MNIST's unpadded.
+def sample_images(
+    network: pretrained.Network, steps: int | None = None, scale: float | None = None, seed: int = 0
+) -> Tensor:
+    """Return eight rows of images, a label a column (ten, or the first ten), as the network's recipe draws them.
 
-    The noise is that of `noise.seeded(seed)`. Returns: (8 columns, C, H, W). Raises: TypeError, ValueError.
+    What is random is that of `noise.seeded(seed)`. Returns: (8 columns, C, H, W). Raises: TypeError, ValueError.
     """
-    config, schedule = network.model.config, network.schedule
-    columns = columns_of(network)
-    labels = torch.arange(columns, device="cpu").repeat(8) if config.classes else None  # a row of them, eight times
-    shape = (8 * columns, config.channels, config.image_size, config.image_size)
-    noise = torch.randn(shape, generator=seeded(seed), dtype=torch.float32, device="cpu")
-    require_count("steps", steps, 2, schedule.T)
-    denoise = Clipped(network.denoiser(labels, scale))
-    with torch.inference_mode():
-        images = final(ddim(denoise, schedule, noise, uniform_steps(schedule, steps)))
-    return crop(images, 28) if network.run.get("data") in ("mnist", "fashion-mnist") else images
+    return recipes.RECIPES[network.run["family"]].show(network, steps, scale, seed)
 
 
-def columns_of(network: pretrained.Pretrained) -> int:
-    """Return how many images stand side by side in a grid of samples: one a label, at most ten; ten without labels."""
-    return min(network.model.config.classes or 10, 10)
-
-
-def save_samples(path: Path, network: pretrained.Pretrained, images: Tensor) -> None:
+def save_samples(path: Path, network: pretrained.Network, images: Tensor) -> None:
     """Write samples as one PNG, a label a column; digits as dark ink on white. Raises: ValueError, OSError."""
-    ink = network.run.get("data") in ("mnist", "digits")
-    save_grid(path, -images if ink else images, columns_of(network))
+    ink = network.run.get("data") in recipes.INK
+    save_grid(path, -images if ink else images, recipes.columns_of(network))
 
 
 def save_grid(path: Path, images: Tensor, columns: int) -> None:

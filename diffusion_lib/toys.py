@@ -1,4 +1,4 @@
-"""Toy densities: `.log_density(x)` in nats, `.sample(n, generator)`; all but the checkerboard are Gaussian mixtures."""
+"""Toy densities: `.log_prob(x)` in nats, `.sample(n, generator)`; all but the checkerboard are Gaussian mixtures."""
 
 import math
 from dataclasses import dataclass
@@ -56,7 +56,7 @@ class Checkerboard:
         if require_count("cells", self.cells, 2) % 2:
             raise ValueError(f"cells: expected an even number, got {self.cells}")
 
-    def log_density(self, x: Tensor) -> Tensor:
+    def log_prob(self, x: Tensor) -> Tensor:
         """Return log p(x) in nats, (N, 2) -> (N,): -log(cells^2 / 2) on the dark cells, minus infinity elsewhere.
 
         Raises: TypeError, ValueError (not floating point, or another shape).

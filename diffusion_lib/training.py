@@ -10,7 +10,7 @@ import torch.distributed as dist
 from torch import Tensor, nn
 from tqdm import tqdm  # a line of text in a notebook too: a widget would be stored with the page
 
-from diffusion_lib.arguments import require_between, require_count, require_positive
+from diffusion_lib.arguments import require_between, require_count, require_positive, shown
 
 # Everything random of one step, for the whole batch of all processes: (generator) -> tensors (B, ...)
 Draw = Callable[[torch.Generator], Sequence[Tensor]]
@@ -36,6 +36,7 @@ class TrainingConfig:
     clip: float = 1.0  # the largest norm of the gradient
     weight_decay: float = 0.0
     seed: int = 0
+    betas: tuple[float, float] = (0.9, 0.999)  # what each step keeps of the gradient's mean and mean square
     bf16: bool = False  # compute in bfloat16 where PyTorch's autocast says it is safe; weights stay in their dtype
 
     def __post_init__(self) -> None:
@@ -45,6 +46,12 @@ class TrainingConfig:
         require_positive("clip", self.clip)
         require_between("ema", self.ema, 0.0, 1.0)
         require_between("weight_decay", self.weight_decay, 0.0, 1.0)
+        if not isinstance(self.betas, tuple | list) or len(self.betas) != 2:
+            raise TypeError(f"betas: expected two numbers, got {shown(self.betas)}")
+        for beta in self.betas:
+            if require_between("betas", beta, 0.0, 1.0) == 1:
+                raise ValueError("betas: expected numbers below 1, got 1")
+        object.__setattr__(self, "betas", (float(self.betas[0]), float(self.betas[1])))
 
 
 class TrainingStep(NamedTuple):
@@ -59,8 +66,9 @@ class TrainingStep(NamedTuple):
 def learning_rate(config: TrainingConfig, step: int) -> float:
     """Return the learning rate of a step in 1..steps: lr min(step / warmup, (1 + cos(pi step / steps)) / 2).
 
-    It is 0 at the last step, which moves the average only.
+    It is 0 at the last step, which moves the average only. Raises: TypeError, ValueError for another step.
     """
+    require_count("step", step, 1, config.steps)
     return config.lr * min(step / max(config.warmup, 1), (1 + math.cos(math.pi * step / config.steps)) / 2)
 
 
@@ -99,24 +107,31 @@ class Trainer:
         self._plain = unwrapped(model)
         self.ema = {name: p.detach().clone() for name, p in self._plain.named_parameters()}
         self.optimizer = torch.optim.AdamW(
-            model.parameters(), lr=config.lr, weight_decay=config.weight_decay, fused=True
+            model.parameters(), lr=config.lr, betas=config.betas, weight_decay=config.weight_decay, fused=True
         )
 
     def train(self, draw: Draw, loss: Loss) -> Iterator[TrainingStep]:
         """Take the steps that are left, one at each `next`.
 
         Raises: TrainingError for a loss or gradient that is not finite (the weights are those of the step before);
-        ValueError for a batch that does not divide by the number of processes.
+        ValueError for a batch that does not divide by the number of processes, or a loss that is not (b,).
         """
         while self.step < self.config.steps:
-            yield self._one(draw, loss, self.step + 1)
+            yield self.take(draw, loss)
+
+    def take(self, draw: Draw, loss: Loss) -> TrainingStep:
+        """Take the next step. Raises: as `train` does."""
+        return self._one(draw, loss, self.step + 1)
 
     def _one(self, draw: Draw, loss: Loss, step: int) -> TrainingStep:
         device = next(self.model.parameters()).device
         mine = [share_of(tensor).to(device) for tensor in draw(step_generator(self.config.seed, step))]
         self.optimizer.zero_grad(set_to_none=True)
         with torch.autocast(device.type, torch.bfloat16, enabled=self.config.bf16):
-            mean = loss(self._forward, *mine).mean()
+            each = loss(self._forward, *mine)
+            if each.shape != (len(mine[0]),):
+                raise ValueError(f"loss: expected one number an example, ({len(mine[0])},), got {tuple(each.shape)}")
+            mean = each.mean()
         mean.backward()
         norm = float(nn.utils.clip_grad_norm_(self.model.parameters(), self.config.clip))
         value = global_mean(mean.detach())
@@ -163,6 +178,49 @@ class Trainer:
         """The buffers that the model's state_dict holds: others can be computed anew."""
         kept = self._plain.state_dict(keep_vars=True)
         return {name: buffer for name, buffer in self._plain.named_buffers() if name in kept}
+
+
+class Players:
+    """A GAN in training: two trainers of one configuration that step in turn, the discriminator first.
+
+    To checkpoints it is one trainer: both lie in one file, so that a kill between two files cannot part them.
+    """
+
+    def __init__(self, gan: nn.Module, config: TrainingConfig) -> None:
+        self.model, self.config = gan, config
+        networks = {name: gan.get_submodule(name) for name in ("generator", "discriminator")}
+        self._trainers = {name: Trainer(network, config) for name, network in networks.items()}
+
+    @property
+    def step(self) -> int:
+        """The number of steps that both have done."""
+        return self._trainers["generator"].step
+
+    @property
+    def ema(self) -> dict[str, Tensor]:
+        """The averaged weights, under their names in the GAN."""
+        return {f"{who}.{name}": p for who, one in self._trainers.items() for name, p in one.ema.items()}
+
+    def train(self, draw: Draw, losses: tuple[Loss, Loss]) -> Iterator[TrainingStep]:
+        """Take the steps that are left, one of each player at a `next`; what is reported is the generator's.
+
+        Both players get the tensors of one draw. Args: the losses of the generator and of the discriminator.
+        Raises: as `Trainer.train` does; after an error of the generator the discriminator is a step ahead.
+        """
+        of_generator, of_discriminator = losses
+        while self.step < self.config.steps:
+            self._trainers["discriminator"].take(draw, of_discriminator)
+            yield self._trainers["generator"].take(draw, of_generator)
+
+    def tensors(self) -> dict[str, Tensor]:
+        """Return everything that a checkpoint holds, of both."""
+        return {f"{who}.{name}": x for who, one in self._trainers.items() for name, x in one.tensors().items()}
+
+    def restore(self, tensors: dict[str, Tensor], step: int) -> None:
+        """Take up a run where its checkpoint left it; `tensors` as `tensors()` gave them."""
+        for who, one in self._trainers.items():
+            mine = {name.removeprefix(f"{who}."): x for name, x in tensors.items() if name.startswith(f"{who}.")}
+            one.restore(mine, step)
 
 
 def fit(model: nn.Module, draw: Draw, loss: Loss, config: TrainingConfig) -> Tensor:

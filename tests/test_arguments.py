@@ -18,6 +18,7 @@ from diffusion_lib.arguments import (
     require_generator,
     require_inside,
     require_labels,
+    require_points,
     require_positive,
     require_real,
     require_steps,
@@ -39,6 +40,7 @@ def test_what_is_right_comes_back():
     assert require_real("x", LIKE) is LIKE
     assert require_inside("start", 0.5, 0.0, 1.0) == 0.5
     assert require_alike("y", LIKE, "x", torch.ones(3, 2)) is LIKE
+    assert require_points("x", LIKE, 2) is LIKE
     assert require_generator(generator) is generator
     assert require_choice("variance", "beta", ("posterior", "beta")) == "beta"
     assert (require_count("n", 3), require_count("n", 1), require_count("n", 5, 2, 5)) == (3, 1, 5)
@@ -107,6 +109,9 @@ def test_a_list_keeps_all_its_digits():
         (lambda: require_alike("y", LIKE.double(), "x", LIKE), TypeError, "y", "torch.float64"),
         (lambda: require_alike("y", LIKE.to("meta"), "x", LIKE), ValueError, "y", "meta"),
         (lambda: require_alike("y", 1.0, "x", LIKE), TypeError, "y", "float"),
+        (lambda: require_points("x", LIKE, 3), ValueError, "x", "(3, 2)"),
+        (lambda: require_points("x", LIKE[0], 2), ValueError, "x", "(2,)"),
+        (lambda: require_points("x", LIKE.long(), 2), TypeError, "x", "int64"),
         (lambda: require_table("beta", None, "(T,)", 1), TypeError, "beta", "NoneType"),
         (lambda: require_table("beta", [0.1, math.inf], "(T,)", 1), ValueError, "beta", "inf"),
         (lambda: require_time("t", 11, 1, 10), ValueError, "t", "11"),

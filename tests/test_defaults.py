@@ -34,7 +34,7 @@ def toys_and_distances():
         metrics.sliced_wasserstein(points[0], points[1], 5, seeded(2)),
         metrics.wasserstein(points[2], points[2]),
     ]
-    return [*points, toys.Checkerboard().sample(9, seeded(3)), mixture.means, mixture.log_density(points[1]), *numbers]
+    return [*points, toys.Checkerboard().sample(9, seeded(3)), mixture.means, mixture.log_prob(points[1]), *numbers]
 
 
 def process_and_samplers():

@@ -46,13 +46,13 @@ def test_exact_denoiser_of_a_mixture_is_quadrature(name, t):
     denoise = ExactDenoiser(schedule, LINE_MIXTURE)
     a, b = (float(rate) for rate in rates(schedule, t))
     for x in (-2.5, -0.9, 0.1, 1.3, 2.9):
-        x0, eps, log_density = LINE.denoise(x, a, b)
+        x0, eps, log_prob = LINE.denoise(x, a, b)
         x_t = torch.tensor([[x]], dtype=torch.float64)
         prediction = denoise(x_t, t)
         assert float(prediction.x0) == pytest.approx(x0, abs=1e-9)
         assert float(prediction.eps) == pytest.approx(eps, abs=1e-9)
         assert float(denoise.score(x_t, t)) == pytest.approx(-eps / b, rel=1e-8, abs=1e-8)
-        assert float(denoise.log_density(x_t, t)) == pytest.approx(log_density, abs=1e-9)
+        assert float(denoise.log_prob(x_t, t)) == pytest.approx(log_prob, abs=1e-9)
 
 
 @pytest.mark.parametrize("width", [0.0, 0.2])
@@ -63,14 +63,14 @@ def test_exact_denoiser_of_points_is_the_sum_at_every_time(name, width):
     denoise = ExactDenoiser(schedule, Points(data, width))
     x_t = draw(len(times), 3)
     prediction, t = denoise(x_t, torch.tensor(times)), torch.tensor(times)
-    score, log_density = denoise.score(x_t, t), denoise.log_density(x_t, t)
+    score, log_prob = denoise.score(x_t, t), denoise.log_prob(x_t, t)
     for i, time in enumerate(times):
         a, b = rates(schedule, time)
         x0, eps, log_p = brute_points(data.numpy(), width, x_t[i].numpy(), a, b)
         np.testing.assert_allclose(prediction.x0[i].numpy(), x0.astype(float), rtol=1e-9, atol=1e-9)
         np.testing.assert_allclose(prediction.eps[i].numpy(), eps.astype(float), rtol=1e-9, atol=1e-9)
         np.testing.assert_allclose(score[i].numpy(), (-eps / b).astype(float), rtol=1e-9, atol=1e-7)
-        assert float(log_density[i]) == pytest.approx(float(log_p), rel=1e-9, abs=1e-9)
+        assert float(log_prob[i]) == pytest.approx(float(log_p), rel=1e-9, abs=1e-9)
 
 
 @pytest.mark.parametrize("name", ["linear", "cosine", "su"])
@@ -103,7 +103,7 @@ def test_every_time_of_every_schedule_gives_finite_numbers(name, dtype):
     for schedule in SCHEDULES.values():
         denoise = ExactDenoiser(schedule, DENSITIES[name])
         for x in (draw(1000, 2, dtype=dtype), 30 * draw(1000, 2, dtype=dtype), torch.zeros(1000, 2, dtype=dtype)):
-            for tensor in (*denoise(x, t), denoise.score(x, t), denoise.log_density(x, t)):
+            for tensor in (*denoise(x, t), denoise.score(x, t), denoise.log_prob(x, t)):
                 assert tensor.dtype == dtype and bool(tensor.isfinite().all())
 
 
@@ -127,11 +127,11 @@ def test_x_t_is_recombined_from_the_prediction(name, schedule):
 
 @pytest.mark.parametrize("name", DENSITIES)
 @pytest.mark.parametrize("t", [1, 30, 400, 1000])
-def test_score_is_the_gradient_of_the_log_density(name, t):
+def test_score_is_the_gradient_of_the_log_prob(name, t):
     denoise = ExactDenoiser(linear(), DENSITIES[name])
     a, b = (float(rate) for rate in rates(linear(), t))
     x = (a * draw(6, 2, seed=7) + b * draw(6, 2)).requires_grad_()
-    (gradient,) = torch.autograd.grad(denoise.log_density(x, t).sum(), x)
+    (gradient,) = torch.autograd.grad(denoise.log_prob(x, t).sum(), x)
     torch.testing.assert_close(denoise.score(x, t), gradient, rtol=1e-9, atol=1e-7)
     torch.testing.assert_close(denoise(x, t).eps, -b * gradient, rtol=1e-9, atol=1e-8)
 
@@ -165,7 +165,7 @@ def test_pictures_keep_their_shape(width):
     flat = ExactDenoiser(linear(), Points(images.flatten(1), width))
     prediction = denoise(x_t, 100)
     assert prediction.x0.shape == prediction.eps.shape == denoise.score(x_t, 100).shape == x_t.shape
-    assert denoise.log_density(x_t, 100).shape == (2,)
+    assert denoise.log_prob(x_t, 100).shape == (2,)
     assert torch.equal(prediction.x0.flatten(1), flat(x_t.flatten(1), 100).x0)
 
 
@@ -259,7 +259,7 @@ KINDS = {
     "clipped bare": Clipped(Bare()),
     "guided": Guided(ExactDenoiser(linear(10), PLANE), ExactDenoiser(linear(10), PLANE), 2.0),
     "score": ExactDenoiser(linear(10), PLANE).score,
-    "log_density": ExactDenoiser(linear(10), PLANE).log_density,
+    "log_prob": ExactDenoiser(linear(10), PLANE).log_prob,
 }
 
 
@@ -300,7 +300,7 @@ def test_bad_states_are_refused(kind, x_t, came):
     assert names_everything(error, "x_t", came), error
 
 
-@pytest.mark.parametrize("kind", ["mixture", "points", "score", "log_density", "clipped"])
+@pytest.mark.parametrize("kind", ["mixture", "points", "score", "log_prob", "clipped"])
 def test_another_dimension_is_refused(kind):
     error = refusal(lambda: KINDS[kind](draw(4, 3), 3))
     assert names_everything(error, "x_t", "(4, 3)"), error
@@ -371,8 +371,8 @@ def test_guided_eps_is_the_score_of_the_guided_density(pair, t, scale):
     """log p_guided(x_t) = s log p(x_t | label) + (1 - s) log p(x_t) + constant; its gradient by autograd."""
     labelled, unlabelled = (ExactDenoiser(linear(), density) for density in pair)
     x_t = draw(6, 2).requires_grad_()
-    log_density = scale * labelled.log_density(x_t, t) + (1 - scale) * unlabelled.log_density(x_t, t)
-    (score,) = torch.autograd.grad(log_density.sum(), x_t)
+    log_prob = scale * labelled.log_prob(x_t, t) + (1 - scale) * unlabelled.log_prob(x_t, t)
+    (score,) = torch.autograd.grad(log_prob.sum(), x_t)
     b = float(rates(linear(), t)[1])
     found = Guided(labelled, unlabelled, scale)(x_t.detach(), t).eps
     torch.testing.assert_close(found, -b * score, rtol=1e-8, atol=1e-9)

@@ -28,7 +28,7 @@ def plane_density(x):
 # Mixtures
 def test_density_is_scipys():
     x = 2 * draw(40, 2)
-    np.testing.assert_allclose(PLANE.log_density(x).numpy(), np.log(plane_density(x.numpy())), rtol=1e-10)
+    np.testing.assert_allclose(PLANE.log_prob(x).numpy(), np.log(plane_density(x.numpy())), rtol=1e-10)
 
 
 def tilted(D=3, K=2, seed=5):
@@ -44,7 +44,7 @@ def test_tilted_components_in_three_dimensions():
     offsets = x[:, None] - means  # (N, K, D)
     whitened = torch.einsum("kde,nke->nkd", inverse, offsets)
     log_joint = weights.log() - 0.5 * (logdet + (offsets * whitened).sum(-1))
-    torch.testing.assert_close(mixture.log_density(x), log_joint.logsumexp(-1), rtol=1e-9, atol=1e-9)
+    torch.testing.assert_close(mixture.log_prob(x), log_joint.logsumexp(-1), rtol=1e-9, atol=1e-9)
     torch.testing.assert_close(responsibilities(mixture, x), log_joint.softmax(-1), rtol=1e-9, atol=1e-9)
     score = -(log_joint.softmax(-1)[..., None] * whitened).sum(1)
     torch.testing.assert_close(mixture.score(x), score, rtol=1e-8, atol=1e-8)
@@ -62,14 +62,14 @@ def test_tilted_components_in_three_dimensions():
 def test_density_integrates_to_one():
     axis = torch.linspace(-4, 4, 401, dtype=torch.float64)
     points = torch.cartesian_prod(axis, axis)
-    density = PLANE.log_density(points).exp().reshape(401, 401).numpy()
+    density = PLANE.log_prob(points).exp().reshape(401, 401).numpy()
     assert np.trapezoid(np.trapezoid(density, axis), axis) == pytest.approx(1, abs=1e-9)
 
 
 @pytest.mark.parametrize("density", [PLANE, Points(draw(7, 2), width=0.4)], ids=["mixture", "points"])
-def test_score_is_the_gradient_of_the_log_density(density):
+def test_score_is_the_gradient_of_the_log_prob(density):
     x = (2 * draw(20, 2, seed=1)).requires_grad_()
-    (gradient,) = torch.autograd.grad(density.log_density(x).sum(), x)
+    (gradient,) = torch.autograd.grad(density.log_prob(x).sum(), x)
     torch.testing.assert_close(density.score(x), gradient, rtol=1e-9, atol=1e-9)
 
 
@@ -87,9 +87,9 @@ def test_view_and_diffused_density_agree_with_two_dimensional_quadrature(signal,
     view = PLANE.view(point, *(torch.tensor([rate], dtype=torch.float64) for rate in (signal, noise)))
     np.testing.assert_allclose(view.x0[0].numpy(), x0, rtol=0, atol=1e-9)
     np.testing.assert_allclose(view.score[0].numpy(), (signal * x0 - x) / noise**2, rtol=1e-8, atol=1e-8)
-    assert float(view.log_density) == pytest.approx(math.log(joint.sum() * cell), abs=1e-9)
+    assert float(view.log_prob) == pytest.approx(math.log(joint.sum() * cell), abs=1e-9)
     diffused = PLANE.diffuse(signal, noise)
-    assert float(diffused.log_density(point)) == pytest.approx(math.log(joint.sum() * cell), abs=1e-9)
+    assert float(diffused.log_prob(point)) == pytest.approx(math.log(joint.sum() * cell), abs=1e-9)
     assert torch.allclose(diffused.score(point), view.score, rtol=1e-9, atol=1e-9)
 
 
@@ -146,7 +146,7 @@ def test_responsibilities_are_bayes():
 
 def test_far_away_nothing_overflows():
     x = torch.tensor([[1e4, -1e4], [0.0, 0.0]], dtype=torch.float64)
-    assert bool(PLANE.log_density(x).isfinite().all()) and bool(PLANE.score(x).isfinite().all())
+    assert bool(PLANE.log_prob(x).isfinite().all()) and bool(PLANE.score(x).isfinite().all())
     assert bool(Points(draw(5, 2), width=0.01).score(x).isfinite().all())
 
 
@@ -156,7 +156,7 @@ def test_wide_points_are_a_mixture_of_round_gaussians(width):
     data, x = draw(6, 3), draw(10, 3, seed=1)
     mixture = Mixture.isotropic(torch.full((6,), 1 / 6, dtype=torch.float64), data, width)
     points = Points(data, width)
-    torch.testing.assert_close(points.log_density(x), mixture.log_density(x), rtol=1e-10, atol=1e-10)
+    torch.testing.assert_close(points.log_prob(x), mixture.log_prob(x), rtol=1e-10, atol=1e-10)
     torch.testing.assert_close(points.score(x), mixture.score(x), rtol=1e-9, atol=1e-9)
     rates = torch.full((10,), 0.8, dtype=torch.float64), torch.full((10,), 0.6, dtype=torch.float64)
     for left, right in zip(points.view(x, *rates), mixture.view(x, *rates), strict=True):
@@ -165,11 +165,11 @@ def test_wide_points_are_a_mixture_of_round_gaussians(width):
 
 def test_points_are_the_sum_over_points():
     data = draw(6, 3)
-    x0, eps, log_density = brute_points(data.numpy(), 0.2, draw(3, seed=1).numpy(), 0.6, 0.8)
+    x0, eps, log_prob = brute_points(data.numpy(), 0.2, draw(3, seed=1).numpy(), 0.6, 0.8)
     view = Points(data, 0.2).view(draw(1, 3, seed=1), *(torch.tensor([r], dtype=torch.float64) for r in (0.6, 0.8)))
     np.testing.assert_allclose(view.x0[0].numpy(), x0.astype(float), rtol=1e-12)
     np.testing.assert_allclose(view.score[0].numpy(), (-eps / 0.8).astype(float), rtol=1e-12)
-    assert float(view.log_density) == pytest.approx(float(log_density), rel=1e-12)
+    assert float(view.log_prob) == pytest.approx(float(log_prob), rel=1e-12)
 
 
 def test_samples_of_points():
@@ -185,7 +185,7 @@ def test_images_are_kept_flat_and_shared_memory_is_small():
     points = Points(draw(300, 1, 8, 8), 0.1)
     assert points.D == 64 and points.data.shape == (300, 64)
     with LargestTensor() as largest:
-        points.log_density(draw(64, 64))
+        points.log_prob(draw(64, 64))
     assert largest.bytes <= 64 * 300 * 8
 
 
@@ -204,8 +204,7 @@ CLOUD = PLANE.sample(600, seeded(9))
 
 def test_em_never_lowers_the_likelihood():
     likelihoods = [
-        float(fit_mixture(CLOUD, 3, seeded(4), iterations=n, floor=1e-12).log_density(CLOUD).mean())
-        for n in range(1, 25)
+        float(fit_mixture(CLOUD, 3, seeded(4), iterations=n, floor=1e-12).log_prob(CLOUD).mean()) for n in range(1, 25)
     ]
     gains = np.diff(likelihoods)
     assert (gains > -1e-10).all() and gains.sum() > 1e-3
@@ -240,9 +239,7 @@ def test_em_finds_three_clouds():
     np.testing.assert_allclose(fitted.weights[order].numpy(), WEIGHTS, atol=0.06)
     np.testing.assert_allclose(fitted.means[order].numpy(), MEANS, atol=0.08)
     np.testing.assert_allclose(fitted.covariances[order].numpy(), COVARIANCES, atol=0.05)
-    assert float(fitted.log_density(CLOUD).mean()) >= float(
-        PLANE.log_density(CLOUD).mean()
-    )  # no other fits them better
+    assert float(fitted.log_prob(CLOUD).mean()) >= float(PLANE.log_prob(CLOUD).mean())  # no other fits them better
 
 
 def test_one_component_is_mean_and_covariance():
@@ -255,7 +252,7 @@ def test_one_component_is_mean_and_covariance():
 def test_a_component_for_every_point_keeps_a_volume():
     fitted = fit_mixture(draw(4, 2), 4, seeded(1), iterations=20, floor=0.01)
     assert float(torch.linalg.eigvalsh(fitted.covariances).min()) > 0.009
-    assert bool(fitted.log_density(draw(4, 2)).isfinite().all())
+    assert bool(fitted.log_prob(draw(4, 2)).isfinite().all())
 
 
 def test_one_seed_is_one_fit_and_the_global_generator_is_untouched():
@@ -289,8 +286,8 @@ UNSYMMETRIC = torch.tensor([[[1.0, 0.5], [0.0, 1.0]]])
         (lambda: Mixture.isotropic(W, M[0], 0.1), "means", "(3,)"),
         (lambda: Mixture.isotropic(W, M, math.nan), "std", "nan"),
         (lambda: Mixture.isotropic(W, M, "1"), "std", "str"),
-        (lambda: PLANE.log_density(draw(4, 3)), "x", "(4, 3)"),
-        (lambda: PLANE.log_density(draw(2)), "x", "(2,)"),
+        (lambda: PLANE.log_prob(draw(4, 3)), "x", "(4, 3)"),
+        (lambda: PLANE.log_prob(draw(2)), "x", "(2,)"),
         (lambda: PLANE.score(draw(4, 2) * math.nan), "x", "NaN"),
         (lambda: PLANE.score(torch.ones(4, 2, dtype=torch.int64)), "x", "torch.int64"),
         (lambda: PLANE.sample(0, seeded()), "n", "0"),
@@ -303,7 +300,7 @@ UNSYMMETRIC = torch.tensor([[[1.0, 0.5], [0.0, 1.0]]])
         (lambda: Points(draw(4, 2) * math.nan), "data", "NaN"),
         (lambda: Points(torch.ones(4, 2, dtype=torch.uint8)), "data", "torch.uint8"),
         (lambda: Points(torch.zeros(0, 2)), "data", "(0, 2)"),
-        (lambda: Points(draw(4, 2), 0.1).log_density(draw(4, 3)), "x", "(4, 3)"),
+        (lambda: Points(draw(4, 2), 0.1).log_prob(draw(4, 3)), "x", "(4, 3)"),
         (lambda: Points(draw(4, 2), 0.1).sample(2, 7), "generator", "int"),
         (lambda: fit_mixture(CLOUD, 0, seeded()), "K", "0"),
         (lambda: fit_mixture(CLOUD, 601, seeded()), "K", "601"),
@@ -340,14 +337,14 @@ def test_covariances_computed_in_float32_are_evened_out():
 
 def test_bare_points_have_no_density():
     """Without noise and without width there is nothing to divide by: said, not returned as NaN."""
-    for call in (Points(draw(4, 2)).log_density, Points(draw(4, 2)).score):
+    for call in (Points(draw(4, 2)).log_prob, Points(draw(4, 2)).score):
         assert str(refusal(lambda call=call: call(draw(2, 2)))).startswith("width:")
 
 
 def test_a_covariance_that_is_flat_along_one_axis_has_no_density():
     flat = Mixture(torch.ones(1), torch.zeros(1, 2), torch.diag(torch.tensor([1.0, 0.0]))[None])
     with pytest.raises(ValueError, match=r"covariances: expected some width along every axis, got variance 0"):
-        flat.log_density(draw(3, 2))
+        flat.log_prob(draw(3, 2))
 
 
 def test_one_gaussians_samples_are_its_mean_and_scaled_noise():

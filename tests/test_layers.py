@@ -22,6 +22,7 @@ from diffusion_lib.models.layers import (
     TimeEmbedding,
     Up,
     fresh_weights,
+    mlp,
     sinusoidal,
     stamp,
     zeroed,
@@ -343,3 +344,27 @@ def test_fresh_weights_come_from_their_seed_and_leave_no_trace():
     assert first.dtype == torch.float32 and not torch.equal(first, other)
     torch.manual_seed(6)
     assert torch.equal(drawn(1), first)
+
+
+# ---- perceptrons
+
+
+@pytest.mark.parametrize("activation", ["relu", "silu", "tanh"])
+def test_a_perceptron_is_its_layers_by_hand(activation):
+    net = mlp([3, 4, 5, 2], activation).double()
+    x = x0 = torch.randn(6, 3, generator=torch.Generator().manual_seed(4), dtype=torch.float64)
+    for layer in net[:-1:2]:
+        x = getattr(torch.nn.functional, activation)(x @ layer.weight.T + layer.bias)
+    torch.testing.assert_close(net(x0), x @ net[-1].weight.T + net[-1].bias, rtol=1e-12, atol=1e-12)
+    assert len(net) == 5
+
+
+@pytest.mark.parametrize(("sizes", "activation"), [([3], "relu"), ([3, 0], "relu"), ([3, 2], "sin")])
+def test_perceptrons_that_make_no_sense_are_refused(sizes, activation):
+    with pytest.raises(ValueError, match="sizes|activation"):
+        mlp(sizes, activation)
+
+
+def test_a_perceptron_without_a_hidden_layer_is_one_linear_map():
+    net = mlp([3, 2], "relu")
+    assert len(net) == 1 and (net[0].in_features, net[0].out_features) == (3, 2)

@@ -5,13 +5,31 @@ import math
 import pytest
 import torch
 from oracles import draw, names_everything, network, rates, refusal, seeded
+from small_gan import CONFIG, batch, both, copies, gan, unmoved
+from small_vae import SMALL as SMALL_VAE
+from small_vae import X, log_evidence, vae
+from torch import distributions
 
 from diffusion_lib.bound import (
     bound_weighting,
 )
-from diffusion_lib.losses import denoising_draw, denoising_loss, mean_square, min_snr, nll
+from diffusion_lib.losses import (
+    denoising_draw,
+    denoising_loss,
+    discriminator_loss,
+    elbo,
+    frozen,
+    generator_loss,
+    importance_bound,
+    labelled_draw,
+    mean_square,
+    min_snr,
+    nll,
+)
+from diffusion_lib.models.vae import VAE, VAEConfig
 from diffusion_lib.process import EPS, X0, V
 from diffusion_lib.schedules import cosine, from_beta, linear
+from diffusion_lib.training import Trainer
 
 LINEAR = linear()
 SHORT = from_beta(torch.linspace(0.05, 0.4, 12, dtype=torch.float64))  # the toy chain
@@ -262,3 +280,156 @@ def test_nll_of_logits_that_are_all_alike_is_log_of_their_number():
 def test_nll_refuses(mistake, name, value):
     error = refusal(mistake)
     assert names_everything(error, name, value), error
+
+
+# ---- draws without noise
+
+
+def test_a_draw_takes_examples_with_their_labels_and_drops_some():
+    x, labels = torch.arange(50)[:, None] * 10, torch.arange(50)
+    taken, told = labelled_draw(x, 40, labels, 50, 0.3)(seeded(1))
+    assert len(set(taken[:, 0].tolist())) == 40
+    kept = told != 50
+    assert taken[kept, 0].equal(10 * told[kept]) and 3 < int((~kept).sum()) < 25
+    (alone,) = labelled_draw(x, 50)(seeded(2))
+    assert alone[:, 0].sort()[0].equal(x[:, 0]) and not alone.equal(x)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        ((torch.zeros(0, 3), 1), "x: expected at least one example"),
+        ((torch.zeros(5, 3), 6), "batch: expected"),
+        ((torch.zeros(5, 3), 2, [1, 2], 3), r"labels: expected shape \(5,\), got \(2,\)"),
+        ((torch.zeros(5, 3), 2, [0, 1, 2, 3, 4], 4), "no_label: expected"),
+        ((torch.zeros(5, 3), 2, None, None, 1.5), "drop: expected"),
+    ],
+)
+def test_draws_that_make_no_sense_are_refused(arguments, words):
+    with pytest.raises(ValueError, match=words):
+        labelled_draw(*arguments)
+
+
+# ---- bounds on the evidence
+
+
+def test_the_bound_is_below_the_evidence_and_rises_with_the_draws():
+    model = vae()
+    evidence = log_evidence(model, X)
+    eps = torch.randn(20_000, 4, 1, generator=seeded(3), dtype=torch.float64)
+    with torch.no_grad():
+        single = torch.stack([elbo(model, X, draw) for draw in eps])
+        means = {1: single.mean(0)}
+        error = single.std(0) / math.sqrt(len(eps))
+        for K in (10, 100):
+            grouped = eps.view(-1, K, 4, 1)
+            means[K] = torch.stack([importance_bound(model, X, draws) for draws in grouped]).mean(0)
+    assert (means[1] < evidence - 4 * error).all()  # a gap: q is not the posterior
+    assert (means[1] < means[10] + 4 * error).all() and (means[10] < means[100] + 4 * error).all()
+    assert (means[100] < evidence + 4 * error).all() and (evidence - means[100] < 0.1 * (evidence - means[1])).all()
+
+
+def test_with_one_draw_the_weighted_bound_has_the_bounds_expectation():
+    model, eps = vae(), torch.randn(20_000, 4, 1, generator=seeded(4), dtype=torch.float64)
+    with torch.no_grad():
+        found = [torch.stack([f(e) for e in eps]) for f in (
+            lambda e: elbo(model, X, e), lambda e: importance_bound(model, X, e[None]))]  # fmt: skip
+    gap = found[0] - found[1]
+    assert (gap.mean(0).abs() < 4 * gap.std(0) / math.sqrt(len(eps))).all() and gap.std() > 0.01
+
+
+def test_the_bound_is_the_evidence_where_q_is_the_posterior():
+    """Decoder x = w z + noise: the posterior is a Gaussian, and its encoder is linear in x."""
+    model = VAE(VAEConfig(dimensions=2, latent=1, width=3, inner=3, log_std=-0.5)).double()
+    w, variance = torch.tensor([0.8, -1.3], dtype=torch.float64), math.exp(-1.0)
+    precision = 1 + (w @ w).item() / variance
+    x, eps = draw(5, 2, seed=6), draw(5, 1, seed=7)
+    model.encode = lambda x: (
+        (x @ w / variance / precision)[:, None],
+        torch.full((5, 1), -math.log(precision)).double(),
+    )
+    model.decode = lambda z: z * w
+    joint = distributions.MultivariateNormal(
+        torch.zeros(2).double(), torch.outer(w, w) + variance * torch.eye(2).double()
+    )
+    ratio = importance_bound(model, x, eps[None])  # constant: every draw gives the evidence
+    torch.testing.assert_close(ratio.detach(), joint.log_prob(x), rtol=1e-6, atol=1e-6)
+
+
+def test_beta_weighs_the_divergence_only():
+    model, eps = vae(), draw(4, 1, seed=8)
+    terms = model(X, eps)
+    for beta in (0.0, 1.0, 4.0):
+        expected = terms.log_likelihood - beta * terms.kl
+        torch.testing.assert_close(elbo(model, X, eps, beta), expected, rtol=1e-12, atol=1e-12)
+
+
+def test_the_bound_is_of_plain_beta_one():
+    model, eps = vae(), draw(4, 1, seed=8)
+    terms = model(X, eps)
+    torch.testing.assert_close(elbo(model, X, eps), terms.log_likelihood - terms.kl, rtol=1e-12, atol=1e-12)
+
+
+@pytest.mark.parametrize(
+    ("mistake", "name", "value"),
+    [
+        (lambda: elbo(VAE(SMALL_VAE), torch.zeros(2, 3), torch.zeros(2, 1), -0.5), "beta", "-0.5"),
+        (lambda: importance_bound(VAE(SMALL_VAE), torch.zeros(2, 3), torch.zeros(0, 2, 1)), "eps", "(0, 2, 1)"),
+        (lambda: importance_bound(VAE(SMALL_VAE), torch.zeros(2, 3), torch.zeros(2, 1)), "eps", "(2, 1)"),
+        (lambda: importance_bound(VAE(SMALL_VAE), torch.zeros(2, 3), torch.zeros(5, 3, 1)), "eps", "(5, 3, 1)"),
+    ],
+)
+def test_bounds_that_make_no_sense_are_refused(mistake, name, value):
+    assert names_everything(refusal(mistake), name, value)
+
+
+# ---- a GAN's two losses
+
+
+def test_the_losses_by_hand():
+    model, (x, z, _) = gan(), batch(seeded(1))
+    real, made = model.logit(x).sigmoid(), model.logit(model.generate(z)).sigmoid()
+    torch.testing.assert_close(generator_loss(model.generator, model.discriminator, z), -made.log())
+    found = discriminator_loss(model.discriminator, model.generator, x, z, 0.0)
+    torch.testing.assert_close(found, -real.log() - (1 - made).log())
+    with torch.no_grad():
+        model.discriminator[-1].weight.zero_(), model.discriminator[-1].bias.zero_()
+    blind = discriminator_loss(model.discriminator, model.generator, x, z)
+    assert blind.tolist() == pytest.approx([2 * math.log(2)] * 4)
+
+
+def test_the_penalty_is_the_squared_slope_by_finite_differences():
+    model, (x, z, _) = gan(), batch(seeded(2))
+    with_it, without = (discriminator_loss(model.discriminator, model.generator, x, z, r) for r in (3.0, 0.0))
+    h, slope = 1e-6, torch.zeros(4, 2, dtype=torch.float64)
+    for k in range(2):
+        step = torch.eye(2, dtype=torch.float64)[k] * h
+        slope[:, k] = (model.logit(x + step) - model.logit(x - step)).detach() / (2 * h)
+    torch.testing.assert_close((with_it - without).detach(), 1.5 * slope.square().sum(1), rtol=1e-6, atol=1e-9)
+    (with_it - without).sum().backward()  # it can be minimised
+    assert any(p.grad.abs().max() > 0 for p in model.discriminator.parameters())
+
+
+@pytest.mark.parametrize("who", ["generator", "discriminator"])
+def test_a_step_moves_one_player_and_leaves_no_gradient_in_the_other(who):
+    model = gan()
+    other = {"generator": "discriminator", "discriminator": "generator"}[who]
+    before, mine = copies(getattr(model, other)), copies(getattr(model, who))
+    loss = dict(zip(("generator", "discriminator"), both(model), strict=True))[who]
+    trainer = Trainer(getattr(model, who), CONFIG)
+    next(trainer.train(batch, loss))
+    assert unmoved(getattr(model, other), before) and not unmoved(getattr(model, who), mine)
+    assert all(p.grad is None and p.requires_grad for p in getattr(model, other).parameters())
+
+
+def test_frozen_gives_back_what_was_trained_and_only_that():
+    model = gan()
+    model.generator[0].bias.requires_grad_(False)
+    with frozen(model):
+        assert not any(p.requires_grad for p in model.parameters())
+    assert [name for name, p in model.named_parameters() if not p.requires_grad] == ["generator.0.bias"]
+
+
+def test_a_negative_penalty_is_refused():
+    with pytest.raises(ValueError, match="r1: expected"):
+        discriminator_loss(gan().discriminator, gan().generator, draw(2, 2), draw(2, 3), -1.0)

@@ -325,7 +325,7 @@ def test_init_with_resume_before_the_first_checkpoint_begins_with_the_weights(tm
     ("options", "words"),
     [
         (["--width", 16], "unet.width is 16 here and 8 there"),
-        (["--mults", 1, 1], r"unet.mults is \(1, 1\) here and \(1, 2\) there"),
+        (["--mults", 1, 1], r"unet.mults is \[1, 1\] here and \[1, 2\] there"),
         (["--attention-at", 16, "--blocks", 2], "unet.attention_at is .*unet.blocks is 2 here and 1 there"),
         (["--predict", "v"], "predict is v here and eps there"),
     ],

@@ -19,7 +19,7 @@ def cell_masses(density, cells: int, half: float, fine: int) -> torch.Tensor:
     n = cells * fine
     axis = (torch.arange(n, dtype=torch.float64) + 0.5) * (2 * half / n) - half
     points = torch.cartesian_prod(axis, axis)
-    p = torch.cat([density.log_density(part) for part in points.split(20_000)]).exp() * (2 * half / n) ** 2
+    p = torch.cat([density.log_prob(part) for part in points.split(20_000)]).exp() * (2 * half / n) ** 2
     return p.reshape(cells, fine, cells, fine).sum((1, 3))
 
 
@@ -47,7 +47,7 @@ def test_a_toy_integrates_to_one_and_its_samples_follow_it(name):
 def test_the_line_integrates_to_one_and_its_samples_follow_it():
     density = toys.bimodal()
     axis = torch.linspace(-4, 4, 8001, dtype=torch.float64)
-    p = density.log_density(axis[:, None]).exp()
+    p = density.log_prob(axis[:, None]).exp()
     assert torch.trapezoid(p, axis) == pytest.approx(1, abs=1e-12)
     cumulative = torch.cat([torch.zeros(1), torch.cumulative_trapezoid(p, axis)])
     x = density.sample(5_000, seeded())[:, 0]
@@ -75,9 +75,9 @@ def test_the_toys_have_the_shapes_that_they_promise():
 
 def test_the_checkerboard_has_dark_and_light_cells():
     x = torch.tensor([[-1.5, -1.5], [-0.5, -1.5], [0.5, 0.5], [2.5, 0.5], [-2.5, -1.5]], dtype=torch.float64)
-    assert toys.checkerboard().log_density(x).exp().tolist() == pytest.approx([1 / 8, 0, 1 / 8, 0, 0])
+    assert toys.checkerboard().log_prob(x).exp().tolist() == pytest.approx([1 / 8, 0, 1 / 8, 0, 0])
     drawn = toys.checkerboard().sample(1000, seeded())
-    assert toys.checkerboard().log_density(drawn).isfinite().all()
+    assert toys.checkerboard().log_prob(drawn).isfinite().all()
 
 
 @pytest.mark.parametrize(
@@ -86,7 +86,7 @@ def test_the_checkerboard_has_dark_and_light_cells():
         (lambda: toys.Checkerboard(3), ValueError, "cells: expected an even number, got 3"),
         (lambda: toys.Checkerboard(2.0), TypeError, "cells"),
         (
-            lambda: toys.checkerboard().log_density(torch.zeros(3)),
+            lambda: toys.checkerboard().log_prob(torch.zeros(3)),
             ValueError,
             r"x: expected shape \(N, 2\), got \(3,\)",
         ),

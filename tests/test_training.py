@@ -4,7 +4,8 @@ import math
 
 import pytest
 import torch
-from oracles import draw, names_everything, refusal
+from oracles import draw, names_everything, refusal, seeded
+from small_gan import CONFIG, batch, both, copies, gan, unmoved
 from small_trainers import (
     WISH,
     Pixels,
@@ -16,8 +17,10 @@ from small_trainers import (
     taken,
 )
 
-from diffusion_lib import training
+from diffusion_lib import checkpoints, training
+from diffusion_lib.models.gan import GAN, GANConfig
 from diffusion_lib.training import (
+    Players,
     Trainer,
     TrainingConfig,
     TrainingError,
@@ -95,6 +98,22 @@ def test_learning_rate_rises_then_falls_along_a_cosine():
     assert 90 < top < 100 and rates[: top + 1] == sorted(rates[: top + 1])
     assert rates[top:] == sorted(rates[top:], reverse=True)
     assert learning_rate(TrainingConfig(10, lr=1.0, warmup=0), 1) == pytest.approx(math.cos(math.pi / 20) ** 2)
+
+
+@pytest.mark.parametrize("step", [0, -1, 11, 2.5])
+def test_a_step_outside_the_schedule_is_refused(step):
+    with pytest.raises((TypeError, ValueError), match="step: expected"):
+        learning_rate(TrainingConfig(10), step)
+
+
+@pytest.mark.parametrize("reduce", [lambda each: each.mean(), lambda each: each[:, None], lambda each: each[:1]])
+def test_a_loss_that_is_not_one_number_an_example_is_refused(reduce):
+    model = torch.nn.Linear(2, 1)
+    trainer = Trainer(model, TrainingConfig(3))
+    before = [p.detach().clone() for p in model.parameters()]
+    with pytest.raises(ValueError, match=r"loss: expected one number an example, \(4,\), got"):
+        next(trainer.train(lambda generator: [torch.ones(4, 2)], lambda net, x: reduce(net(x)[:, 0])))
+    assert trainer.step == 0 and all(p.equal(q) for p, q in zip(before, model.parameters(), strict=True))
 
 
 def test_a_step_draws_the_same_however_it_is_reached_and_seeds_differ():
@@ -246,3 +265,64 @@ def test_fit_is_the_trainer_run_to_its_end_with_the_average_in_place():
     assert losses.dtype == torch.float64 and losses.tolist() == expected
     assert all(torch.equal(p, trainer.ema[name]) for name, p in model.named_parameters())
     assert not any(p.requires_grad for p in model.parameters())
+
+
+# ---- a GAN's two players
+
+
+def test_players_are_two_trainers_in_turn_the_discriminator_first():
+    model, plain = gan(), gan()
+    reported = list(Players(model, CONFIG).train(batch, both(model)))
+    g, d = Trainer(plain.generator, CONFIG), Trainer(plain.discriminator, CONFIG)
+    of_g, of_d = both(plain)
+    steps = []
+    for _ in range(6):
+        d.take(batch, of_d)
+        steps.append(g.take(batch, of_g))
+    assert unmoved(model, copies(plain)) and [s.loss for s in reported] == [s.loss for s in steps]
+
+
+def test_one_checkpoint_holds_both_and_a_resumed_run_ends_with_the_same_bits(tmp_path):
+    whole_model, cut_model, model = gan(), gan(), gan()
+    whole, cut = Players(whole_model, CONFIG), Players(cut_model, CONFIG)
+    for _ in whole.train(batch, both(whole_model)):
+        pass
+    run = cut.train(batch, both(cut_model))
+    for _ in range(3):
+        next(run)
+    checkpoints.save(tmp_path / "c", cut, {"family": "gan"})
+    resumed = Players(model, CONFIG)
+    checkpoints.load(tmp_path / "c", resumed, {"family": "gan"})
+    assert resumed.step == 3
+    for _ in resumed.train(batch, both(model)):
+        pass
+    assert same(whole.tensors(), resumed.tensors()) and whole.ema.keys() == dict(model.named_parameters()).keys()
+    fresh = gan()
+    fresh.load_state_dict(whole.ema)
+    assert not unmoved(fresh, copies(whole_model))  # the average, not the last weights
+
+
+def test_players_learn_a_mean():
+    model = GAN(GANConfig(dimensions=1, latent=1, width=16, hidden=1), seed=2)
+    config = TrainingConfig(300, lr=0.01, warmup=10, betas=(0.0, 0.99), ema=0.9)
+
+    def points(generator):
+        x = torch.randn(64, 1, generator=generator) * 0.5 + 3
+        return x, torch.randn(64, 1, generator=generator), torch.randn(64, 1, generator=generator)
+
+    players = Players(model, config)
+    for _ in players.train(points, both(model)):
+        pass
+    model.load_state_dict(players.ema)
+    assert model.sample(2000, seeded(5)).mean().item() == pytest.approx(3, abs=0.3)
+
+
+@pytest.mark.parametrize("betas", [(0.9,), (0.9, 1.0), (-0.1, 0.9), 0.9])
+def test_betas_that_make_no_sense_are_refused(betas):
+    with pytest.raises((TypeError, ValueError), match="betas: expected"):
+        TrainingConfig(5, betas=betas)
+
+
+def test_the_optimizer_has_the_betas_of_its_configuration():
+    trainer = Trainer(linear_model(), TrainingConfig(5, betas=[0.5, 0.7]))
+    assert trainer.optimizer.param_groups[0]["betas"] == (0.5, 0.7)

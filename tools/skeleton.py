@@ -21,7 +21,7 @@ HEADER = """# {number} {title}
 |---|---|
 | **You will be able to** | say what scaling does to a variance, and check it on a sample |
 | **You need** | the lessons before this one |
-| **Time** | 1 minute to read; a second to run |
+| **Time** | 5 minutes to read; a second to run |
 | **Papers** | none yet |
 | **Modules it opens** | `noise` (where randomness comes from) |
 | **Curriculum** | {rows} |
@@ -151,7 +151,8 @@ def cells(lesson: course.Lesson) -> list:
     rows = " ".join(f"[{row}](#{n}.1-A-first-section)" for row in lesson.rows) or "none yet"
     kinds = ((2, "pencil"), (3, "change a line"), (4, "build"))
     exercises = "".join(EXERCISE.format(k=k, kind=kind, square=k**2) for k, kind in kinds)
-    about = {"number": lesson.number, "title": lesson.title, "question": lesson.question, "rows": rows}
+    question = lesson.question[0].lower() + lesson.question[1:]
+    about = {"number": lesson.number, "title": lesson.title, "question": question, "rows": rows}
     return [
         new_markdown_cell(HEADER.format(**about), id="header"),
         new_code_cell(SETUP.format(stem=lesson.stem), id="setup"),

@@ -15,7 +15,7 @@ from typing import NamedTuple
 SHARE = 0.2  # of all sites, on average, that are drawn
 # Modules and functions without a formula: checks of arguments, files, the parser; and what only draws, whose numbers
 # the lessons print and whose frames the tests of lessons look at. Everything else on the disk is mutated.
-LEFT_OUT = {"__init__", "__main__", "arguments", "files", "pretrained", "runs"}
+LEFT_OUT = {"__init__", "__main__", "arguments", "files", "pretrained", "recipes", "runs"}
 LEFT_OUT |= {"explorer", "explorers", "figures", "plots", "registry", "server", "style"}
 LEFT_OUT |= {"data._download", "data._write", "data._default_cache", "data._read", "data._read_or_download"}
 

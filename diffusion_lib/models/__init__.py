@@ -3,10 +3,24 @@
 from collections.abc import Mapping
 from typing import Any
 
+from diffusion_lib.models.autoregressive import Autoregressive, GRUConfig, TransformerConfig
+from diffusion_lib.models.flow import Flow, FlowConfig
+from diffusion_lib.models.gan import GAN, GANConfig
 from diffusion_lib.models.unet import UNet, UNetConfig
+from diffusion_lib.models.vae import VAE, VAEConfig
+
+Model = UNet | Autoregressive | VAE | Flow | GAN
+Config = UNetConfig | GRUConfig | TransformerConfig | VAEConfig | FlowConfig | GANConfig
 
 # What a file's `family` names: the class and the class of its configuration, which stands under that name in the file
-FAMILIES: dict[str, tuple[type[UNet], type[UNetConfig]]] = {"unet": (UNet, UNetConfig)}
+FAMILIES: dict[str, tuple[Any, type[Config]]] = {
+    "unet": (UNet, UNetConfig),
+    "gru": (Autoregressive, GRUConfig),
+    "transformer": (Autoregressive, TransformerConfig),
+    "vae": (VAE, VAEConfig),
+    "flow": (Flow, FlowConfig),
+    "gan": (GAN, GANConfig),
+}
 
 
 def read_description(run: Mapping[str, Any]) -> dict[str, Any]:

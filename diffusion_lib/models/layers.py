@@ -1,14 +1,15 @@
 """The layers that the U-Net is built from: time embedding, residual block, self-attention, down and up."""
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from itertools import pairwise
 
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import conv_transpose2d, pad
 
-from diffusion_lib.arguments import require_count
+from diffusion_lib.arguments import require_choice, require_count, shown
 
 
 def sinusoidal(t: Tensor, width: int) -> Tensor:
@@ -43,6 +44,25 @@ def fresh_weights(seed: int) -> Iterator[None]:
 def silu(x: Tensor) -> Tensor:
     """Return x sigmoid(x), computed in place when gradients are off; pass only tensors that nothing else uses."""
     return nn.functional.silu(x, inplace=not torch.is_grad_enabled())
+
+
+ACTIVATIONS = {"relu": nn.ReLU, "silu": nn.SiLU, "tanh": nn.Tanh}
+
+
+def mlp(sizes: Sequence[int], activation: str) -> nn.Sequential:
+    """Return linear layers sizes[0] -> sizes[1] -> ... -> sizes[-1] with an activation between them, none at the end.
+
+    Raises: TypeError, ValueError for fewer than two sizes, a size below 1 or an unknown activation.
+    """
+    if len(sizes) < 2:
+        raise ValueError(f"sizes: expected at least an input's and an output's, got {shown(sizes)}")
+    for size in sizes:
+        require_count("sizes", size)
+    between = ACTIVATIONS[require_choice("activation", activation, tuple(ACTIVATIONS))]
+    layers: list[nn.Module] = []
+    for i, (inputs, outputs) in enumerate(pairwise(sizes)):
+        layers += [nn.Linear(inputs, outputs)] if i == 0 else [between(), nn.Linear(inputs, outputs)]
+    return nn.Sequential(*layers)
 
 
 class TimeEmbedding(nn.Module):

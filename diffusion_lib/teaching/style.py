@@ -3,9 +3,9 @@
 from collections.abc import Sequence
 
 import matplotlib
+import matplotlib.figure
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.figure import Figure
 from numpy.typing import ArrayLike
 
 # Okabe and Ito's palette; the name says what the colour stands for on every page of the course.
@@ -21,6 +21,23 @@ CYCLE = (DATA, NOISE, MODEL, POSTERIOR, EXTRA, SKY, INK)
 
 DPI = 80  # every label must be legible at this resolution
 FONT = 10  # points
+
+
+class Figure(matplotlib.figure.Figure):
+    """A figure that says in one sentence what it shows: its repr, which nbval compares, and a page's alt text."""
+
+    sentence = ""
+
+    def __repr__(self) -> str:
+        return self.sentence or super().__repr__()
+
+
+def described(figure: Figure, sentence: str) -> Figure:
+    """Give a figure the sentence that says its numbers, and return it. Raises: ValueError for no sentence."""
+    if "\n" in sentence or not sentence.endswith("."):
+        raise ValueError(f"sentence: expected one line that ends with a full stop, got {sentence!r}")
+    figure.sentence = sentence
+    return figure
 
 
 def new_figure(width: float = 6.4, height: float = 3.2, columns: int = 1, rows: int = 1) -> tuple[Figure, list[Axes]]:

@@ -35,13 +35,14 @@ FLOORS = {
     "bound": {"process", "schedules", "gaussians", "noise"},
     "data": {"files"},
     "images": set(),
-    "models": {"models", "losses"},
+    "models": {"models", "losses", "gaussians"},
     "metrics": set(),
     "training": set(),
     "checkpoints": {"files", "models", "training"},
     "pretrained": {"files", "models", "process", "schedules", "denoisers"},
-    "runs": {"noise", "files", "schedules", "process", "denoisers", "samplers", "losses", "data", "images", "models"}
-    | {"training", "checkpoints", "pretrained"},
+    "recipes": {"noise", "schedules", "process", "denoisers", "samplers", "losses", "data", "images", "models"}
+    | {"training", "pretrained"},
+    "runs": {"files", "models", "data", "training", "checkpoints", "pretrained", "recipes"},
     "teaching.registry": set(),
     "teaching.checks": {"teaching.registry"},
     "teaching.style": set(),
@@ -197,7 +198,7 @@ def style_problems(text: str) -> list[str]:
             found.append(f"{node.name} takes **{node.args.kwarg.arg}")
         if isinstance(node, ast.ClassDef):
             bases = {ast.unparse(base).split(".")[-1] for base in node.bases}
-            bases -= {"Module", "GroupNorm", "AnyWidget", "Protocol", "NamedTuple"}
+            bases -= {"Module", "GroupNorm", "AnyWidget", "Figure", "Protocol", "NamedTuple"}
             found += [f"{node.name} inherits {b}" for b in sorted(bases) if not b.endswith(("Error", "Exception"))]
     return found
 
@@ -233,7 +234,7 @@ def test_the_library_can_be_read_in_an_afternoon(record_count):
     record_count(
         "lines of Python code in all", sum(len(code_lines(path.read_text(encoding="utf-8"))) for path in everything)
     )
-    assert total <= 2700
+    assert total <= 3000
 
 
 def test_the_median_function_has_at_most_six_lines():
@@ -286,9 +287,11 @@ def stranger_problems(texts: Mapping[str, str]) -> list[str]:
 
 
 def returning(text: str, kind: str) -> list[str]:
-    """Return a module's public functions that return a `kind`: Figure, Explorer."""
+    """Return a module's public functions that make a `kind`, Figure or Explorer: return one and were given none."""
     public = [node for node in ast.parse(text).body if isinstance(node, ast.FunctionDef) and node.name[0] != "_"]
-    return [node.name for node in public if node.returns is not None and ast.unparse(node.returns) == kind]
+    made = [node for node in public if node.returns is not None and ast.unparse(node.returns) == kind]
+    given = {node.name: [ast.unparse(a.annotation) for a in node.args.args if a.annotation] for node in made}
+    return [node.name for node in made if kind not in given[node.name]]
 
 
 def misplaced(texts: Mapping[str, str]) -> list[str]:

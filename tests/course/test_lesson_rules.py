@@ -295,3 +295,44 @@ def test_the_file_on_disk_is_checked_byte_by_byte(tmp_path):
         assert tool.problems(path) == ["is not in canonical form: run `make notebooks`"]
     path.write_text(tool.text_of(lesson()).rstrip(), encoding="utf-8")
     assert tool.problems(path) == ["is not in canonical form: run `make notebooks`"]
+
+
+# ---- how long a first reading takes, and what a figure says
+
+
+def timed(minutes, *sections):
+    header = f"# T\n\n| | |\n|---|---|\n| **Time** | {minutes} minutes |"
+    cells = [new_markdown_cell(text) for text in (header, *sections)]
+    return new_notebook(cells=[*cells, new_code_cell("\n".join(f"x{k} = {k}" for k in range(20)))])
+
+
+@pytest.mark.parametrize(
+    ("minutes", "sections", "problem"),
+    [
+        (10, ["## A\n\n" + "word " * 1200], None),  # 8 minutes and 2
+        (5, ["## A\n\n" + "word " * 1200], "the header's time is 5, expected 10 minutes"),
+        (10, ["## A\n\n" + "word " * 1200 + "<details>" + " word" * 3000 + "</details>"], None),
+        (65, ["## A\n\n" + "word " * 9500], "a first reading takes 65 minutes, over 60"),
+    ],
+)
+def test_the_time_of_a_first_reading(minutes, sections, problem):
+    found = rules.time_problems(timed(minutes, *sections))
+    assert [problem in line for line in found] == ([True] if problem else [])
+
+
+def test_a_second_reading_is_not_counted_and_stays_small():
+    first, second = "## A\n\n" + "word " * 1200, "## B\n\n*Second reading.* " + "word " * 500
+    last = "## C\n\n"
+    notebook = timed(10, first, second, last)
+    assert rules.minutes(notebook) == 10 and rules.time_problems(notebook) == []
+    assert "are for a second reading" in rules.time_problems(timed(10, first, second + "word " * 200, last))[0]
+
+
+@pytest.mark.parametrize(
+    ("text", "good"),
+    [("Bars of 2 and 3.", True), ("<Figure size 640x320 with 1 Axes>", False), ("Bars.", False), ("Bars of 2", False)],
+)
+def test_a_figure_says_its_numbers(text, good):
+    output = new_output("display_data", data={"image/png": "x", "text/plain": text})
+    notebook = new_notebook(cells=[new_code_cell("f()", outputs=[output])])
+    assert (rules.figure_problems(notebook) == []) == good

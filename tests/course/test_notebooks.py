@@ -15,6 +15,9 @@ FOLDER = course.NOTEBOOKS
 WRITTEN = course.written()
 LESSONS = [FOLDER / lesson.notebook for lesson in WRITTEN]
 
+# Lessons whose figures say their numbers in a printed line beside them, not in a sentence of their own.
+PRINTED = {"00", "09", "10", "11", "12", "13", "14"}
+
 # Cells that nbval treats differently, each with its reason: {("09_forward_process.ipynb", "cell-id"): "why"}.
 EXEMPT: dict[tuple[str, str], str] = {}
 
@@ -72,6 +75,17 @@ def test_header_and_closing(path):
 
 
 @every_lesson
+def test_the_header_says_how_long_a_first_reading_takes(path):
+    assert rules.time_problems(rules.read(path)) == []
+
+
+@every_lesson
+def test_every_figure_says_its_numbers_in_a_sentence(path):
+    if lesson_of(path).number not in PRINTED:
+        assert rules.figure_problems(rules.read(path)) == []
+
+
+@every_lesson
 def test_every_equation_is_numbered_and_every_claim_verified(path, record_count):
     notebook = rules.read(path)
     assert rules.equation_problems(notebook, lesson_of(path).number) + rules.verification_problems(notebook) == []
@@ -84,6 +98,19 @@ def test_curriculum_rows_lead_to_cells_that_ran(path, record_count):
     rows = lesson_of(path).rows
     assert rules.row_problems(rules.read(path), rows) == []
     record_count("curriculum rows met", len(rows))
+
+
+# Rows A to E of the curriculum that a later lesson meets: E2 compares families.
+LATER = {"E2"}
+FOUNDATIONS = {
+    f"{letter}{k}" for letter, last in zip("ABCDE", (9, 8, 6, 5, 12), strict=True) for k in range(1, last + 1)
+}
+
+
+def test_every_row_of_the_foundations_is_some_lessons():
+    """That a lesson meets its rows is tested above, once it is written."""
+    promised = {row for lesson in course.read_course() for row in lesson.rows}
+    assert FOUNDATIONS - promised == LATER
 
 
 @every_lesson
@@ -118,10 +145,11 @@ def test_folded_answer_runs(path, at, monkeypatch, record_count):
     notebook = rules.read(path)
     monkeypatch.chdir(path.parent)
     names: dict[str, object] = {"__name__": "__main__"}
-    dtype = torch.get_default_dtype()
+    dtype, threads = torch.get_default_dtype(), torch.get_num_threads()
     try:
         exec(compile(rules.python_of(rules.code_cells(notebook)[0]), f"{path.name}, set-up", "exec"), names)
         exec(compile(rules.answers(notebook)[at], f"{path.name}, answer {at + 1}", "exec"), names)
     finally:
         torch.set_default_dtype(dtype)  # some lessons work in double precision
+        torch.set_num_threads(threads)  # and some on one thread
     record_count("folded answers run", 1)

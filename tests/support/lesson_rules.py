@@ -26,6 +26,9 @@ CHECKS = re.compile(r"^\s*(?:assert\b|claim\(|verify\(|refute\()", re.MULTILINE)
 REMOTE_PICTURE = re.compile(r"!\[[^\]]*\]\(https?:[^)\s]+|<img[^>]*src=.https?:[^\s\"'>]+")
 REMOTE = re.compile(r"(?:src|href)\s*=\s*[\"']?https?:[^\s\"'>]+|url\(\s*[\"']?https?:")
 EXEMPTION = re.compile(r"^\s*#+\s*(?:PYTEST_VALIDATE|NBVAL)_", re.MULTILINE)
+FOLDED_TEXT = re.compile(r"<details>.*?</details>", re.DOTALL)
+SECOND = re.compile(r"^## [^\n]*\n\s*\*Second reading", re.MULTILINE)
+SENTENCE = re.compile(r"[A-Z\"'](?=[^\n]*\d)[^\n]*\.")
 PYTHON = re.compile(r"^```python\n(.*?)^```", re.DOTALL | re.MULTILINE)
 
 
@@ -236,9 +239,10 @@ def speaks_of(read: str, names: set[str]) -> bool:
     return bool(quoted & names) or re.search(r"\bthe (?:code|cell|line)\b", read) is not None
 
 
-def prose_words(notebook: NotebookNode) -> int:
-    """Return the number of words of prose: no mathematics, no code, no addresses, no mark-up."""
-    text = re.sub(r"\$[^$]*\$", " ", DISPLAY.sub(" ", markdown(notebook)))
+def prose_words(text: NotebookNode | str) -> int:
+    """Return the number of words of prose, of a notebook or a text: no mathematics, code, addresses, mark-up."""
+    text = text if isinstance(text, str) else markdown(text)
+    text = re.sub(r"\$[^$]*\$", " ", DISPLAY.sub(" ", text))
     text = re.sub(r"<[^>]*>|\]\([^)]*\)|https?://\S+", " ", text)
     return len(re.findall(r"[^\W\d_]+(?:['-][^\W\d_]+)*", text))
 
@@ -252,6 +256,50 @@ def prose_problems(notebook: NotebookNode) -> list[str]:
         if words < WORDS_PER_LINE * lines
         else []
     )
+
+
+def first_reading(notebook: NotebookNode) -> NotebookNode:
+    """Return the lesson without its sections for a second reading: `## ` headings right above "*Second reading"."""
+    later = [cell for section in second_readings(notebook) for cell in section.cells]
+    kept = [cell for cell in notebook.cells if not any(cell is other for other in later)]
+    return nbformat.from_dict({**notebook, "cells": kept})
+
+
+def second_readings(notebook: NotebookNode) -> list[Section]:
+    """Return the sections whose text begins "*Second reading": nothing in a later lesson needs them."""
+    main = [section for section in sections(notebook) if section.level == 2]
+    return [section for section in main if SECOND.search(section.cells[0].source)]
+
+
+def minutes(notebook: NotebookNode) -> int:
+    """Return the minutes of a first reading: 150 words or 10 statements a minute, nothing folded, to 5 minutes."""
+    first = first_reading(notebook)
+    count = sum(statements(cell) for cell in code_cells(first) if not is_folded(cell))
+    folded = sum(prose_words(text) for text in FOLDED_TEXT.findall(markdown(first)))
+    return max(5, 5 * round(((prose_words(first) - folded) / 150 + count / 10) / 5))
+
+
+def time_problems(notebook: NotebookNode) -> list[str]:
+    """The header says how long a first reading takes: at most 60 minutes, at most a third of the words left out."""
+    found, said = [], re.search(r"^(?:\| )?\*\*Time\*\*(?: \|)? (\d+) minutes\b", header(notebook), re.MULTILINE)
+    due, first, whole = minutes(notebook), prose_words(first_reading(notebook)), prose_words(notebook)
+    if not said or int(said[1]) != due:
+        found.append(f"the header's time is {said[1] if said else 'missing'}, expected {due} minutes")
+    found += [f"a first reading takes {due} minutes, over 60"] if due > 60 else []
+    return found + ([f"{whole - first} of {whole} words are for a second reading"] if 3 * first < 2 * whole else [])
+
+
+def figure_problems(notebook: NotebookNode) -> list[str]:
+    """Every static figure is stored with one sentence that has its numbers: its repr, which nbval compares."""
+    found = []
+    for cell in code_cells(notebook):
+        for output in cell.outputs:
+            text = "".join(output.get("data", {}).get("text/plain", ""))
+            if "image/png" in output.get("data", {}) and not SENTENCE.fullmatch(text):
+                found.append(
+                    f"cell {cell.id}: expected a figure that says its numbers in a sentence, got {text[:60]!r}"
+                )
+    return found
 
 
 def header_problems(notebook: NotebookNode) -> list[str]:

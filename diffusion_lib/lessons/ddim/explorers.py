@@ -46,7 +46,7 @@ def _back(x: Tensor, t: int, s: int, x_t: float) -> tuple[np.ndarray, np.ndarray
     """Bayes on the grid x: q(x_s | x_t), the Gaussian of its mean and variance, and the KL between the two."""
     alpha_bar = linear().alpha_bar
     r = alpha_bar[t] / alpha_bar[s]
-    prior = bimodal().diffuse(float(alpha_bar[s].sqrt()), float((1 - alpha_bar[s]).sqrt())).log_density(x[:, None])
+    prior = bimodal().diffuse(float(alpha_bar[s].sqrt()), float((1 - alpha_bar[s]).sqrt())).log_prob(x[:, None])
     exact = (normal_log_prob(torch.tensor(x_t, dtype=torch.float64), r.sqrt() * x, 1 - r) + prior).exp()
     exact = exact / torch.trapezoid(exact, x)
     mean = torch.trapezoid(x * exact, x)
@@ -95,7 +95,7 @@ def steps(samples: int = 10000) -> Explorer:
     distances = {name: {n: float(wasserstein(found[name, n], data)) for n in STEPS} for name in SAMPLERS}
     baseline = float(wasserstein(data, again))
     x = torch.linspace(-2, 2, 201, dtype=torch.float64)
-    density = bimodal().log_density(x[:, None]).exp().numpy()
+    density = bimodal().log_prob(x[:, None]).exp().numpy()
 
     def show(steps):
         drawn = {name: found[name, steps][:, 0].numpy() for name in SAMPLERS}
@@ -166,5 +166,5 @@ def _likely(density: Mixture) -> np.ndarray:
     """1 on a grid of what is shown where the density is above a tenth of its highest value, 0 elsewhere."""
     line = torch.linspace(-LIMIT, LIMIT, 120, dtype=torch.float64)
     y, x = torch.meshgrid(line, line, indexing="ij")
-    log_density = density.log_density(torch.stack([x.flatten(), y.flatten()], 1)).reshape(x.shape)
-    return (log_density > log_density.max() + math.log(0.1)).double().numpy()
+    log_prob = density.log_prob(torch.stack([x.flatten(), y.flatten()], 1)).reshape(x.shape)
+    return (log_prob > log_prob.max() + math.log(0.1)).double().numpy()

@@ -78,8 +78,8 @@ def one_peak(mean: float, std: float) -> Mixture:
 
 def divergence_in_words(density: Mixture) -> str:
     """Say the KL divergence of a density on the line to the standard normal, by the trapezium rule."""
-    log_density = density.log_density(WIDE[:, None])
-    kl = float(torch.trapezoid(log_density.exp() * (log_density - normal_log_prob(WIDE, 0.0, 1.0)), WIDE))
+    log_prob = density.log_prob(WIDE[:, None])
+    kl = float(torch.trapezoid(log_prob.exp() * (log_prob - normal_log_prob(WIDE, 0.0, 1.0)), WIDE))
     size = f"{kl:.2g}" if kl > 1e-9 else "below 1e-9"  # less than that is rounding
     return f"the KL divergence of the density to the standard normal is {size} nats"
 
@@ -103,7 +103,7 @@ def markov_step() -> Explorer:
     def show(steps, beta):
         a, b = schedules[beta].rates(steps, x)
         density, left_over = data.diffuse(float(a), float(b)), float(schedules[beta].alpha_bar[steps])
-        exact, x_t = density.log_density(x[:, None]).exp(), walks[beta][steps - 1][:, 0]
+        exact, x_t = density.log_prob(x[:, None]).exp(), walks[beta][steps - 1][:, 0]
         title = rf"T = {steps}, step variance {beta}: $\bar\alpha_T$ = {left_over:.2g}"
         words = divergence_in_words(density)
         return (
@@ -152,7 +152,7 @@ def histogram() -> Explorer:
         a, b = schedules[schedule].rates(t, x)
         density = densities[data].diffuse(float(a), float(b))
         x_t = q_sample(schedules[schedule], starts[data], t, eps)
-        exact = density.log_density(x[:, None]).exp().numpy()
+        exact = density.log_prob(x[:, None]).exp().numpy()
         title = f"{data}, {schedule}, t = {t}"
         return figures.histogram(x.numpy(), x_t[:, 0].numpy(), exact, normal.numpy(), title), (
             f"At t = {t} on the {schedule} schedule, 4,000 draws that began as {data} have the standard deviation "
@@ -240,7 +240,7 @@ def terminal() -> Explorer:
     x, data = torch.linspace(-2.5, 2.5, 251, dtype=torch.float64), mostly_paper()
     truth = data.sample(50_000, seeded(5))
     returns = {(T, slope): sample_back(data, truth, T, slope) for T, slope in product(TERMINAL_STEPS, SLOPES)}
-    density = data.log_density(x[:, None]).exp()
+    density = data.log_prob(x[:, None]).exp()
     lost = {slope: torch.stack([-su(int(n), slope).alpha_bar[-1].log() for n in MANY]) for slope in SLOPES}
 
     def show(T, slope):
