@@ -16,7 +16,7 @@ from PIL import Image
 from safetensors.torch import load, save_file
 
 from diffusion_lib import __main__ as command
-from diffusion_lib import checkpoints, data, files, pretrained, runs, training
+from diffusion_lib import checkpoints, data, files, pretrained, recipes, runs, training
 from diffusion_lib.data import Digits
 
 DIGITS = functools.cache(data.digits)  # reading them takes longer than a step
@@ -486,13 +486,13 @@ def test_a_full_disk_leaves_the_last_checkpoint_and_the_run_goes_on_later(tmp_pa
 
 
 def test_a_loss_that_is_not_a_number_names_the_step_and_keeps_the_checkpoint(tmp_path: Path, monkeypatch, capsys):
-    original, calls = runs.image_loss, []
+    original, calls = recipes.image_loss, []
 
     def loss(*arguments: object) -> torch.Tensor:
         calls.append(1)
         return original(*arguments) * (math.nan if len(calls) == 5 else 1.0)
 
-    monkeypatch.setattr(runs, "image_loss", loss)
+    monkeypatch.setattr(recipes, "image_loss", loss)
     assert train(tmp_path) == 1
     assert "error: step 5: expected a finite loss and gradient, got loss nan" in one_error(capsys)
     found = checkpoints.read(tmp_path / "checkpoint.safetensors")

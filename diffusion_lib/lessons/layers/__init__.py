@@ -1,1 +1,0 @@
-"""Lesson 03: Convolution, normalisation, resampling."""

@@ -1,1 +1,0 @@
-"""Lesson 04: Likelihood and divergence."""

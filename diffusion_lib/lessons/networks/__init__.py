@@ -1,1 +1,0 @@
-"""Lesson 02: A network by hand."""
