@@ -1,4 +1,4 @@
-"""Lesson 01: estimators and likelihood against statsmodels, tables by counting, explorers against routes of their own."""
+"""Lesson 01: estimators and likelihood by statsmodels, tables by counting, explorers by routes of their own."""
 
 import math
 import re
