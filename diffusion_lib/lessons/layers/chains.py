@@ -1,0 +1,59 @@
+"""Chains of convolutions with or without a norm and a shortcut, and what is left of gradient and of differences."""
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import conv2d, group_norm, silu
+
+from diffusion_lib import data
+from diffusion_lib.arguments import require_count
+from diffusion_lib.models.layers import fresh_weights
+from diffusion_lib.noise import seeded
+
+KINDS = {  # name -> norm, shortcut
+    "plain": (False, False), "norm": (True, False), "shortcut": (False, True), "norm and shortcut": (True, True),
+}  # fmt: skip
+WIDTH = 16
+
+
+class Chain(nn.Module):
+    """A chain of layers (norm -) SiLU - convolution (+ input), 16 channels, PyTorch's own initial weights."""
+
+    def __init__(self, depth: int, norm: bool, shortcut: bool, seed: int = 0) -> None:
+        super().__init__()
+        self.norm, self.shortcut = norm, shortcut
+        with fresh_weights(seed):
+            layers = [nn.Conv2d(WIDTH, WIDTH, 3, padding=1) for _ in range(require_count("depth", depth))]
+        self.layers = nn.ModuleList(layers)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return the last layer's values, (B, 16, H, W) -> (B, 16, H, W)."""
+        for layer in self.layers:
+            h = layer(silu(group_norm(x, 4) if self.norm else x))
+            x = x + h if self.shortcut else h
+        return x
+
+
+class Left(NamedTuple):
+    """What is left at one end of a chain: of the gradient at its bottom, of the differences at its top."""
+
+    gradient: float  # length of the gradient at the bottom over its length at the top
+    likeness: float  # mean cosine of two different images' values at the top: 1 if all have become one
+
+
+def images(count: int = 64) -> Tensor:
+    """Return digits with 16 channels, each a random 3 x 3 kernel's answer: (count, 16, 8, 8), float32."""
+    kernels = torch.randn(WIDTH, 1, 3, 3, generator=seeded(1), dtype=torch.float32)
+    return conv2d(data.digits().train[:count].float(), kernels, padding=1)
+
+
+def left(chain: Chain, x: Tensor) -> Left:
+    """Send images up a chain and a random gradient down; return what arrives."""
+    x = x.clone().requires_grad_()
+    top = chain(x)
+    sent = torch.randn(top.shape, generator=seeded(9), dtype=top.dtype)
+    (arrived,) = torch.autograd.grad((top * sent).sum(), x)
+    flat = nn.functional.normalize(top.detach().flatten(1), dim=1)  # (N, D), each of length 1
+    cosines, n = flat @ flat.T, len(flat)
+    return Left(float(arrived.norm() / sent.norm()), float((cosines.sum() - n) / (n * (n - 1))))
