@@ -133,7 +133,7 @@ def counts(image: np.ndarray) -> Figure:
 
 def averaged(same: np.ndarray) -> Figure:
     """Draw a batch (N, C, H, W) as a table of images and channels; coloured: what is averaged with the framed entry."""
-    N, C, H, W = same.shape
+    N, C = same.shape[:2]
     figure, axes = new_figure(0.72 * C + 0.5, 0.72 * N + 0.4, columns=C, rows=N)
     for k, axis in enumerate(axes):
         n, c = divmod(k, C)

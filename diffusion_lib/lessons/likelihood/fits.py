@@ -1,0 +1,103 @@
+"""One Gaussian fitted to two equal peaks, by either direction of the KL divergence, and ten points to bet on."""
+
+import math
+from functools import cache
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from diffusion_lib.arguments import require_positive, require_table
+from diffusion_lib.gaussians import normal_log_prob
+
+POINTS = (-2.6, -1.9, -1.1, -0.15, 0.0, 0.1, 0.9, 1.4, 2.2, 2.8)  # the ten points of the bet
+GRID = torch.linspace(-16, 16, 6401, dtype=torch.float64)
+
+
+def peaks(x: Tensor, half: float) -> Tensor:
+    """Return the log density of two equal peaks at -half and +half, each normal of variance 1."""
+    two = torch.stack([normal_log_prob(x, -half, 1.0), normal_log_prob(x, half, 1.0)])
+    return two.logsumexp(0) - math.log(2)
+
+
+def kl(log_p: Tensor, log_q: Tensor) -> Tensor:
+    """Return KL(p || q) in nats by quadrature on GRID: integral of p (log p - log q); inf where q is 0 and p is not.
+
+    Args: log densities on GRID, (6401,). Raises: ValueError for another shape.
+    """
+    for name, value in (("log_p", log_p), ("log_q", log_q)):
+        if value.shape != GRID.shape:
+            raise ValueError(
+                f"{name}: expected a log density on the grid, {tuple(GRID.shape)}, got {tuple(value.shape)}"
+            )
+    p = log_p.exp()
+    return torch.trapezoid(torch.where(p > 0, p * (log_p - log_q), 0.0), GRID)
+
+
+class Fit(NamedTuple):
+    """A Gaussian and how far it is from the two peaks, in nats."""
+
+    mean: float
+    std: float
+    divergence: float
+
+
+def forward_fit(half: float) -> Fit:
+    """Return the Gaussian q with the least KL(p || q): that of p's own mean and variance."""
+    std = (1 + half**2) ** 0.5
+    return Fit(0.0, std, float(kl(peaks(GRID, half), normal_log_prob(GRID, 0.0, std**2))))
+
+
+@cache
+def reverse_fit(half: float) -> Fit:
+    """Return the Gaussian q with the least KL(q || p), searched from the middle and from one peak."""
+    found = [_search(half, torch.tensor(start, dtype=torch.float64)) for start in ([0.0, 0.5], [half, 0.0])]
+    return min(found, key=lambda fit: round(fit.divergence, 9))
+
+
+def reverse_kl(mean: Tensor, std: Tensor, half: float) -> Tensor:
+    """Return KL(q || p) in nats of q = N(mean, std^2) and the two peaks, on a grid that moves along with q."""
+    u = torch.linspace(-9, 9, 3601, dtype=torch.float64)
+    weight = normal_log_prob(u, 0.0, 1.0)
+    gap = weight - std.log() - peaks(mean + std * u, half)
+    return torch.trapezoid(weight.exp() * gap, u)
+
+
+def _search(half: float, start: Tensor) -> Fit:
+    """Minimise over mean and log std by L-BFGS."""
+    unknown = start.clone().requires_grad_()
+    search = torch.optim.LBFGS([unknown], max_iter=200, tolerance_grad=1e-10, line_search_fn="strong_wolfe")
+
+    def closure() -> Tensor:
+        search.zero_grad()
+        value = reverse_kl(unknown[0], unknown[1].exp(), half)
+        value.backward()
+        return value
+
+    search.step(closure)
+    mean, std = unknown.detach()[0], unknown.detach()[1].exp()
+    return Fit(float(mean), float(std), float(reverse_kl(mean, std, half)))
+
+
+def objectives(center: float, std: float) -> tuple[float, float]:
+    """Return the sum of a Gaussian's heights at the ten points, and the sum of their logarithms. Raises: ValueError."""
+    require_positive("std", std)
+    log_heights = normal_log_prob(torch.tensor(POINTS, dtype=torch.float64), center, std**2)
+    return float(log_heights.exp().sum()), float(log_heights.sum())
+
+
+def discrete_kl(p: Tensor, q: Tensor) -> Tensor:
+    """Return KL(p || q) = sum p log(p / q) of two tables, in nats; inf where q is 0 and p is not.
+
+    Args: tables (K,) of numbers from 0 on that sum to 1. Raises: TypeError, ValueError.
+    """
+    tables = []
+    for name, value in (("p", p), ("q", q)):
+        table = require_table(name, value, "(K,)", 1)
+        if bool((table < 0).any()) or abs(float(table.sum()) - 1) > 1e-9:
+            raise ValueError(f"{name}: expected numbers from 0 on that sum to 1, got a sum of {float(table.sum()):.6g}")
+        tables.append(table)
+    if tables[0].shape != tables[1].shape:
+        raise ValueError(f"q: expected the shape of p, {tuple(tables[0].shape)}, got {tuple(tables[1].shape)}")
+    first, second = tables
+    return torch.where(first > 0, first * (first / second).log(), 0.0).sum()
