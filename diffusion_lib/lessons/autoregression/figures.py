@@ -46,7 +46,7 @@ def game(sequence: np.ndarray, place: int, odds: np.ndarray) -> Figure:
     truth = int(sequence[place])
     colours = [DATA if level == truth else GREY for level in range(17)]
     right.bar(range(17), odds, color=colours)
-    label(right, "level of the framed pixel (blue: its own)", "your probability")
+    label(right, "level (blue: the truth)", "your probability")
     right.set(ylim=(0, 0.4), xticks=range(0, 17, 4))
     return figure
 
@@ -159,7 +159,7 @@ def samples(rows: Sequence[np.ndarray], names: Sequence[str]) -> Figure:
 
 def factorisations() -> Figure:
     """Draw the two ways to factorise: along the data, and along the noise."""
-    figure, (upper, lower) = new_figure(7.0, 2.9, rows=2)
+    figure, (upper, lower) = new_figure(7.0, 3.4, rows=2)
     data_names = ["$x_1$", "$x_2$", "$x_3$", "...", "$x_{64}$"]
     noise_names = ["$x_T$", "$x_{T-1}$", "$x_{T-2}$", "...", "$x_0$"]
     about = (
@@ -171,11 +171,11 @@ def factorisations() -> Figure:
             axes.text(k, 0, name, ha="center", va="center", fontsize=FONT + 2, color=INK)
             for j in range(k) if axes is upper else range(k - 1, k):
                 if j >= 0:
-                    bend = f"arc3,rad={-0.28 * (k - j - 1):g}"
+                    bend = f"arc3,rad={-0.16 * (k - j - 1):g}"
                     style = {"arrowstyle": "->", "color": colour, "connectionstyle": bend, "linewidth": 1.4}
-                    style |= {"shrinkA": 14, "shrinkB": 14}
+                    style |= {"shrinkA": 18, "shrinkB": 18}
                     axes.annotate("", (k, 0), (j, 0), arrowprops=style)
-        axes.set(xlim=(-0.5, 4.5), ylim=(-0.7, 1.2))
+        axes.set(xlim=(-0.5, 4.5), ylim=(-0.4, 1.5) if axes is upper else (-0.6, 0.6))
         axes.axis("off")
         axes.set_title(title, fontsize=FONT, loc="left")
     return described(

@@ -86,7 +86,7 @@ def overlap() -> Explorer:
         inner = reached[kernel:-kernel, kernel:-kernel]
         low, high = int(inner.min()), int(inner.max())
         word = "even" if low == high else f"uneven, {low} to {high}"
-        window = reached[:12, :12].numpy()
+        window = reached[:9, :9].numpy()
         return figures.counts(window), f"Kernel {kernel}, stride {stride}: away from the border the overlap is {word}."
 
     controls = [

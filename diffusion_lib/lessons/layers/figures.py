@@ -125,7 +125,7 @@ def counts(image: np.ndarray) -> Figure:
     figure, (axes,) = new_figure(3.4, 3.0)
     axes.imshow(image, cmap="Blues", vmin=0, vmax=max(4.0, float(image.max()) * 1.4), interpolation="nearest")
     for (i, j), value in np.ndenumerate(image):
-        axes.text(j, i, f"{value:.0f}", ha="center", va="center", fontsize=FONT - 2)
+        axes.text(j, i, f"{value:.0f}", ha="center", va="center", fontsize=FONT - 1)
     axes.set(xticks=[], yticks=[])
     axes.set_title("stamps that reach a pixel", fontsize=FONT, loc="left")
     return figure

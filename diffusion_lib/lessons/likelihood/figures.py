@@ -115,7 +115,8 @@ def histogram(levels: np.ndarray, tables: Mapping[str, np.ndarray]) -> Figure:
     for k, (name, table) in enumerate(tables.items()):
         axes.bar(levels + (k - 0.5 * (len(tables) - 1)) * width, table, width, color=CYCLE[2 * k], label=name)
     label(axes, "grey level", "probability")
-    legend(axes, "upper right")
+    axes.set_xticks(levels[::4])
+    legend(axes, "upper center")
     top = ", ".join(f"{name} {table[0]:.2f} at level 0" for name, table in tables.items())
     return described(figure, f"Probabilities of {len(levels)} grey levels: {top}.")
 

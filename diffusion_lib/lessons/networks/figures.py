@@ -121,7 +121,7 @@ def cloud(arrows: np.ndarray, true: np.ndarray) -> Figure:
     axes.axhline(0, color=GREY, linewidth=0.6)
     axes.axvline(0, color=GREY, linewidth=0.6)
     label(axes, "along the full gradient", "across it")
-    axes.set(xlim=(-1.6, 3.2), ylim=(-2.0, 2.0))
+    axes.set(xlim=(-0.9, 2.9), ylim=(-1.3, 1.3))
     return figure
 
 
@@ -157,7 +157,8 @@ def every_schedule(shares: Mapping[str, np.ndarray]) -> Figure:
     figure, (axes,) = new_figure(6.0, 2.7)
     colours = (GREY, NOISE, EXTRA, MODEL, DATA, POSTERIOR, SKY)
     for (name, share), colour in zip(shares.items(), colours, strict=False):
-        axes.plot(np.linspace(0, 1, len(share)), share, color=colour, label=name, linewidth=1.6)
+        line = "--" if name.startswith("warm-up") else "-"
+        axes.plot(np.linspace(0, 1, len(share)), share, line, color=colour, label=name, linewidth=1.8)
     label(axes, "share of the training", "share of the largest rate")
     axes.legend(fontsize=FONT - 1, frameon=False, loc="center left", bbox_to_anchor=(1.0, 0.5))
     half = ", ".join(f"{name} {share[len(share) // 2]:.2g}" for name, share in shares.items())
@@ -189,5 +190,5 @@ def averages(steps: np.ndarray, last: np.ndarray, mean: np.ndarray) -> Figure:
     legend(axes, "upper right")
     return described(
         figure,
-        f"At step {steps[-1]:.0f} the latest weights are {last[-1]:.2g} above the optimum, their mean {mean[-1]:.2g}.",
+        f"At step {steps[-1]:.0f} the latest weights are {last[-1]:.1g} above the optimum, their mean {mean[-1]:.1g}.",
     )
