@@ -51,6 +51,16 @@ def test_yule_walker_is_statsmodels(spots, p, pairs, method):
     assert math.sqrt(ours.variance) == pytest.approx(theirs.sigma, rel=1e-12)
 
 
+def test_the_sums_are_divided_by_n_unless_asked_otherwise(spots):
+    assert series.yule_walker(spots, 2).phi.equal(series.yule_walker(spots, 2, divide_by_pairs=False).phi)
+
+
+def test_burgs_first_step_explains_its_share_of_the_variance(spots):
+    fit = series.burg(spots, 1)
+    assert fit.mean == pytest.approx(float(spots.mean()))
+    assert fit.variance == pytest.approx(float(spots.var(correction=0)) * (1 - float(fit.phi[0]) ** 2))
+
+
 @pytest.mark.parametrize("p", [1, 2, 3])
 def test_burg_is_statsmodels(spots, p):
     np.testing.assert_allclose(series.burg(spots, p).phi.numpy(), their_burg(spots.numpy(), p)[0], rtol=1e-12)
@@ -91,10 +101,10 @@ def test_forecasts_are_statsmodels(spots):
 
 
 def test_a_simulated_series_has_the_models_autocovariances():
-    y = series.simulate(series.AR(2.0, PHI, 1.0), 200_000, seeded(3)) - 2.0
-    gamma = series.autocovariances(PHI, 1.0, 4)
+    y = series.simulate(series.AR(2.0, PHI, 3.0), 200_000, seeded(3)) - 2.0
+    gamma = series.autocovariances(PHI, 3.0, 4)
     found = torch.stack([(y[: len(y) - k] * y[k:]).mean() for k in range(4)])
-    torch.testing.assert_close(found, gamma, rtol=0.03, atol=0.05)
+    torch.testing.assert_close(found, gamma, rtol=0.03, atol=0.15)
 
 
 def test_the_triangle_is_the_companions_and_the_edge_is_outside():
@@ -200,4 +210,16 @@ def test_a_short_training_tells_labels_apart_in_its_bits():
     log_p = told.log_probs(model, test[:20])
     assert log_p.shape == (20, 10) and log_p.dtype == torch.float64
     assert -log_p.mean() / (64 * math.log(2)) < 3.2
-    assert len(told.draw_anew(2)) == 10 and all(len(row) == 64 for row in told.draw_anew(2))
+    rows = told.draw_anew(2)
+    assert len(rows) == 10 and all(len(row) == 64 for row in rows)
+    letters = set("".join(rows))
+    assert letters <= set("abcdefghijklmnopq") and len(letters) > 10
+
+
+def test_training_tells_the_label():
+    """Images of one level each, the label's: whoever is told it knows the image."""
+    labels = torch.arange(10).repeat(8)
+    x = labels[:, None].expand(-1, 64).contiguous()
+    model = told.trained(TransformerConfig(classes=10, width=8), x, labels, steps=60, lr=2e-2)
+    found = told.log_probs(model, x[:10])
+    assert (found.argmax(1) == labels[:10]).double().mean() >= 0.8

@@ -81,6 +81,12 @@ def test_a_chain_is_its_layers_one_by_one():
         chains.Chain(0, norm=False, shortcut=False)
 
 
+def test_the_four_kinds_and_the_images():
+    wanted = {"plain": (0, 0), "norm": (1, 0), "shortcut": (0, 1), "norm and shortcut": (1, 1)}
+    assert {kind: tuple(map(int, how)) for kind, how in chains.KINDS.items()} == wanted
+    assert chains.images(5).shape == (5, 16, 8, 8)
+
+
 def test_what_is_left_is_measured_on_pairs_of_images():
     class Scaled(nn.Module):
         def forward(self, x):

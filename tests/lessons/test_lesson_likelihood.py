@@ -24,6 +24,11 @@ def test_the_bet_is_scipys(center, std):
     assert logs == pytest.approx(stats.norm.logpdf(fits.POINTS, center, std).sum(), rel=1e-10)
 
 
+def test_the_ten_points():
+    assert len(fits.POINTS) == 10 and sum(fits.POINTS) == pytest.approx(1.65)
+    assert sum(x**2 for x in fits.POINTS) == pytest.approx(27.0625)
+
+
 def test_the_bets_sentence():
     said = numbers(explorers.bet().description(std=0.8, center=0.5))
     heights = stats.norm.pdf(fits.POINTS, 0.5, 0.8)

@@ -83,10 +83,37 @@ def test_schedules_begin_and_end_where_they_should():
 
 
 def test_a_plateau_is_seen_and_a_falling_loss_is_none():
-    falling = [1 / k for k in range(1, 400)]
-    assert nets.plateau(falling) == 1.0
-    assert nets.plateau([1.0] * 149) == 1.0 and nets.plateau([1.0] * 150) == pytest.approx(0.1)
-    assert nets.plateau([1.0] * 252) == pytest.approx(0.01)
+    falling, flat = nets.Plateau(), nets.Plateau()
+    assert {falling(1 / k) for k in range(1, 400)} == {1.0}
+    shares = [flat(1.0) for _ in range(260)]
+    assert shares[:149] == [1.0] * 149 and shares[149:250] == pytest.approx([0.1] * 101)
+    assert shares[250:] == pytest.approx([0.01] * 10)
+    with pytest.raises(ValueError, match="patience: expected"):
+        nets.Plateau(0)
+
+
+@pytest.mark.parametrize(("schedule", "lr"), [("cosine", 0.2), ("plateau", 0.5)])
+def test_a_descent_is_numpys(schedule, lr):
+    x, y = (part.numpy() for part in nets.regression())
+    W, losses, share, best, since = np.zeros((65, 10)), [], 1.0, np.inf, 0
+    generator = torch.Generator().manual_seed(0)
+    for k, (rate, found) in enumerate(nets.descend(schedule, lr, steps=700)):
+        last = found
+        i = torch.randint(len(x), (16,), generator=generator).numpy()
+        p = np.exp(x[i] @ W)
+        p = p / p.sum(1, keepdims=True)
+        losses.append(-np.log(p[np.arange(16), y[i]]).mean())
+        if schedule == "cosine":
+            share = 0.5 + 0.5 * np.cos(np.pi * k / 700)
+        elif k >= 49:
+            mean = np.mean(losses[-50:])
+            best, since = (mean, 0) if mean < best else (best, since + 1)
+            if since == 100:
+                share, best, since = share / 10, np.inf, 0
+        W = W - lr * share * (x[i].T @ (p - np.eye(10)[y[i]]) / 16 + 0.01 * W)
+        assert rate == pytest.approx(lr * share)
+    np.testing.assert_allclose(last.numpy(), W, rtol=1e-8, atol=1e-10)
+    assert schedule == "cosine" or share < 1
 
 
 def test_the_optimum_is_scipys():

@@ -1,6 +1,7 @@
 """The worked network of nine numbers, softmax regression on the digits, and schedules of the learning rate."""
 
 import math
+from collections import deque
 from collections.abc import Callable, Iterator, Mapping
 from functools import cache
 from typing import NamedTuple
@@ -69,19 +70,27 @@ SCHEDULES: Mapping[str, Callable[[float], float]] = {
 }  # fmt: skip
 
 
-def plateau(losses: list[float], patience: int = 100) -> float:
-    """Return 0.1^k after k plateaus: times when the best mean of 50 losses has not been beaten for `patience` steps.
+class Plateau:
+    """The share of the largest rate by the loss in place of the clock: divided by 10 at each plateau.
 
-    It looks at the losses so far, not at the clock. Raises: TypeError, ValueError.
+    A plateau is a time when the mean of the last 50 losses has not been below its best for `patience` steps.
+    Raises: TypeError, ValueError.
     """
-    require_count("patience", patience)
-    share, best, since = 1.0, math.inf, 0
-    for k in range(50, len(losses) + 1):
-        mean = sum(losses[k - 50 : k]) / 50
-        best, since = (mean, 0) if mean < best else (best, since + 1)
-        if since == patience:
-            share, best, since = 0.1 * share, math.inf, 0
-    return share
+
+    def __init__(self, patience: int = 100) -> None:
+        self.patience = require_count("patience", patience)
+        self.share, self.best, self.since = 1.0, math.inf, 0
+        self.recent: deque[float] = deque(maxlen=50)
+
+    def __call__(self, loss: float) -> float:
+        """Take in the loss of a step; return the share of the largest rate for it."""
+        self.recent.append(loss)
+        if len(self.recent) == 50:
+            total = sum(self.recent)
+            self.best, self.since = (total, 0) if total < self.best else (self.best, self.since + 1)
+        if self.since == self.patience:
+            self.share, self.best, self.since = 0.1 * self.share, math.inf, 0
+        return self.share
 
 
 # ---- softmax regression: one layer, a convex loss, so that its optimum is known
@@ -125,12 +134,12 @@ def descend(schedule: str, lr: float, steps: int = 1000, seed: int = 0) -> Itera
     """
     require_positive("lr", lr)
     x, y = regression()
-    W, generator, seen = torch.zeros(65, 10, dtype=torch.float64), seeded(seed), []
+    W, generator, plateau = torch.zeros(65, 10, dtype=torch.float64), seeded(seed), Plateau()
     for k in range(steps):
         i = torch.randint(len(x), (16,), generator=generator)
-        log_p = (x[i] @ W).log_softmax(1)
-        seen.append(-float(log_p[torch.arange(16), y[i]].mean()))
-        error = log_p.exp() - torch.nn.functional.one_hot(y[i], 10)
-        share = plateau(seen[max(0, k - 600) :]) if schedule == "plateau" else SCHEDULES[schedule](k / steps)
+        logits, labels = x[i] @ W, y[i]
+        error = logits.softmax(1) - torch.nn.functional.one_hot(labels, 10)
+        loss = float(cross_entropy(logits, labels))
+        share = plateau(loss) if schedule == "plateau" else SCHEDULES[schedule](k / steps)
         W = W - lr * share * (x[i].T @ error / 16 + 0.01 * W)
         yield lr * share, W
