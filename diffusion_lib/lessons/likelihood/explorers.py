@@ -24,7 +24,7 @@ def bet() -> Explorer:
 
     controls = [
         Control("std", "width", (0.1, 0.15, 0.2, 0.3, 0.5, 0.8, 1.2, 1.7, 2.4, 3.2), 0.5, form="{:g}"),
-        Control("center", "center", (-1.0, -0.5, 0.0, 0.2, 0.5, 1.0), 0.0, form="{:g}"),
+        Control("center", "center", (-1.0, 0.0, 0.5, 1.0), 0.0, form="{:g}"),
     ]
     return Explorer(show, controls)
 
@@ -59,7 +59,7 @@ def objectives() -> Explorer:
 
     controls = [
         Control("last", "the fourth point", (0.0, 1.0, 2.0, 3.0, 4.0, 6.0, 8.0, 10.0), 2.0, form="{:g}"),
-        Control("std", "width", (0.5, 1.0, 3.0), 1.0, form="{:g}"),
+        Control("std", "width", (1.0, 3.0), 1.0, form="{:g}"),
     ]
     return Explorer(show, controls)
 
@@ -113,7 +113,10 @@ def two_peaks() -> Explorer:
         curves = {"best by KL(p || q)": forth[:2], "best by KL(q || p)": back[:2]}
         where = "between the peaks" if abs(back.mean) < 0.05 else "on one peak"
         bits = [fit.divergence / math.log(2) for fit in (forth, back)]
-        numbers = f"KL(p || q) is {bits[0]:.2f} bits, KL(q || p) {bits[1]:.2f} bits"
+        first, second = (
+            f"{price:.2f} bits at width {fit.std:.2f}" for price, fit in zip(bits, (forth, back), strict=True)
+        )
+        numbers = f"KL(p || q) is {first}, KL(q || p) {second}"
         return figures.fits(x, density, curves), f"Peaks at -{half:g} and {half:g}: {numbers}; the second lies {where}."
 
     halves = (0.5, 1.0, 1.5, 2.0, 2.4, 2.6, 2.7, 2.9, 3.0, 3.5, 4.0)

@@ -231,9 +231,9 @@ def components(
     points: np.ndarray, rings: Sequence[np.ndarray], whole: np.ndarray, scores: tuple[float, float]
 ) -> Figure:
     """Draw digits in two principal components (n, 2) under one Gaussian's ellipse and under ten, one a digit."""
-    figure, (left, right) = new_figure(7.4, 3.4, columns=2)
+    figure, (left, right) = new_figure(6.6, 3.0, columns=2)
     for axes in (left, right):
-        axes.scatter(*points.T, s=3, color=GREY, linewidths=0)
+        axes.scatter(*points.T, s=2, color=GREY, linewidths=0)
         axes.set(xticks=[], yticks=[], aspect="equal")
     left.plot(*whole.T, color=NOISE, linewidth=2)
     for k, ring in enumerate(rings):

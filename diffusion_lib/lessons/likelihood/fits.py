@@ -4,6 +4,7 @@ import math
 from functools import cache
 from typing import NamedTuple
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -93,6 +94,14 @@ def pixel_counts() -> Tensor:
     """Return how often each of the 17 levels stands in the middle of a digit (row 5, column 5), (17,), over 1437."""
     middle = data.to_levels(data.digits().train).flatten(1)[:, PIXEL]
     return torch.bincount(middle, minlength=17).double()
+
+
+def ring(mean: Tensor, covariance: Tensor) -> np.ndarray:
+    """Return the ellipse (200, 2) that holds 90 % of a Gaussian in the plane: mean (2,), covariance (2, 2)."""
+    turn = torch.linspace(0, 2 * math.pi, 200, dtype=torch.float64)
+    circle = math.sqrt(-2 * math.log(0.1)) * torch.stack([turn.cos(), turn.sin()], 1)
+    ellipse: np.ndarray = (mean + circle @ torch.linalg.cholesky(covariance).T).numpy()
+    return ellipse
 
 
 def two_maxima(points: Tensor, centers: Tensor, std: float) -> tuple[Tensor, Tensor]:
