@@ -8,11 +8,11 @@ from diffusion_lib.teaching.plots import pair
 from diffusion_lib.teaching.style import (
     CYCLE,
     DATA,
+    EXTRA,
     FONT,
     GREY,
     INK,
     MODEL,
-    NOISE,
     Figure,
     described,
     label,
@@ -30,7 +30,7 @@ def two_curves(points: np.ndarray, spike: tuple[float, float], hill: tuple[float
     """Draw points on a line under two normal densities, a spike and a hill."""
     figure, (axes,) = new_figure(6.0, 2.6)
     x = np.linspace(-5, 5, 800)
-    axes.plot(x, bell(x, *spike), color=NOISE, label="spike")
+    axes.plot(x, bell(x, *spike), color=EXTRA, label="spike")
     axes.plot(x, bell(x, *hill), color=MODEL, label="hill")
     axes.plot(points, np.zeros_like(points), "o", color=DATA, markersize=6, clip_on=False, zorder=5)
     label(axes, "x", "density")
@@ -91,12 +91,13 @@ def two_objectives(
     """Draw, over the center of a bell curve, the points' log product and the sum of their heights, with the maxima."""
     figure, panels = new_figure(6.4, 2.5, columns=2)
     for axes, curve, at, title, colour in zip(
-        panels, (logs, sums), best, ("sum of logarithms (the product)", "sum of heights"), (MODEL, NOISE), strict=True
+        panels, (logs, sums), best, ("sum of logarithms (the product)", "sum of heights"), (MODEL, EXTRA), strict=True
     ):
         axes.plot(centers, curve, color=colour)
         axes.axvline(at, color=INK, linewidth=1, linestyle="--")
         low, high = curve.min(), curve.max()
-        axes.plot(points, np.full_like(points, low), "o", color=DATA, markersize=6, clip_on=False, zorder=5)
+        stack = [float((points[:k] == one).sum()) for k, one in enumerate(points)]  # equal points, one on the other
+        axes.plot(points, low + 0.06 * (high - low) * np.array(stack), "o", color=DATA, markersize=5, clip_on=False)
         label(axes, "center", "", title)
         axes.set(xlim=(-3, 13), ylim=(low, high + 0.06 * (high - low)))
     return figure
@@ -121,7 +122,7 @@ def pressed(
     figure, (left, right) = new_figure(7.0, 2.7, columns=2)
     left.plot(z, x, color=MODEL)
     label(left, "z", "x = G(z), cm")
-    left.set(xlim=(-3, 3), ylim=(x[0], x[-1]))
+    left.set(xlim=(-3, 3), ylim=(16.5, 24.5))
     right.hist(data, bins=np.arange(16.75, 24.5, 0.5), density=True, color=DATA, alpha=0.3, label="data")
     right.plot(x, bell_curve, color=GREY, label="a + b z")
     right.plot(x, density, color=MODEL, label="G(z)")
@@ -137,7 +138,7 @@ def prices(halves: np.ndarray, bridge: np.ndarray, peak: np.ndarray, switch: flo
     """Draw what a bridge between two peaks costs by KL(q || p), in bits, and what one peak alone costs."""
     figure, (axes,) = new_figure(5.6, 2.6)
     axes.plot(halves, bridge, color=MODEL, label="bridge over both")
-    axes.plot(halves, peak, color=NOISE, label="one peak alone")
+    axes.plot(halves, peak, color=EXTRA, label="one peak alone")
     axes.axhline(1, color=GREY, linestyle="--", linewidth=1)
     axes.axvline(switch, color=GREY, linestyle=":", linewidth=1)
     label(axes, "half the distance d", "KL(q || p), bits")
@@ -151,7 +152,7 @@ def fits(x: np.ndarray, density: np.ndarray, curves: Mapping[str, tuple[float, f
     """Draw a density with Gaussians {name: (mean, std)} over it."""
     figure, (axes,) = new_figure(5.6, 2.6)
     axes.fill_between(x, density, color=DATA, alpha=0.25, label="two peaks")
-    for (name, (mean, std)), colour in zip(curves.items(), (MODEL, NOISE), strict=False):
+    for (name, (mean, std)), colour in zip(curves.items(), (MODEL, EXTRA), strict=False):
         axes.plot(x, bell(x, mean, std), color=colour, label=name)
     label(axes, "x", "density")
     axes.set(xlim=(-8, 8), ylim=(0, 0.44))
@@ -190,7 +191,7 @@ def guesses(seen: np.ndarray, table: np.ndarray, line: np.ndarray, costs: tuple[
     """Draw the mean of a pixel for each level of its neighbour (17,), and the best straight line."""
     figure, (axes,) = new_figure(5.2, 2.6)
     axes.plot(seen, table, "o", color=MODEL, label="mean given the neighbour")
-    axes.plot(seen, line, color=NOISE, label="best line")
+    axes.plot(seen, line, color=EXTRA, label="best line")
     label(axes, "level of the neighbour y", "guess for x")
     axes.set(xlim=(-0.5, 16.5), ylim=(0, 16), xticks=seen[::4])
     legend(axes, "upper left")
@@ -204,7 +205,7 @@ def independent(variances: Sequence[float], cost: float) -> Figure:
     figure, panels = new_figure(6.4, 3.1, columns=2)
     turn = np.linspace(0, 2 * np.pi, 200)
     for axes, variance, colour, title in zip(
-        panels, variances, (MODEL, NOISE), ("KL(p || q) is least", "KL(q || p) is least"), strict=True
+        panels, variances, (MODEL, EXTRA), ("KL(p || q) is least", "KL(q || p) is least"), strict=True
     ):
         pair(axes)
         for share in (0.5, 0.9):
@@ -235,7 +236,7 @@ def components(
     for axes in (left, right):
         axes.scatter(*points.T, s=2, color=GREY, linewidths=0)
         axes.set(xticks=[], yticks=[], aspect="equal")
-    left.plot(*whole.T, color=NOISE, linewidth=2)
+    left.plot(*whole.T, color=EXTRA, linewidth=2)
     for k, ring in enumerate(rings):
         right.plot(*ring.T, color=CYCLE[k % 7], linewidth=1.5)
     left.set_title(f"one Gaussian: {scores[0]:.2f} nats", fontsize=FONT, loc="left", color=INK)
