@@ -23,7 +23,7 @@ def bet() -> Explorer:
         return figures.bet(np.array(fits.POINTS), center, std), sentence
 
     controls = [
-        Control("std", "width", (0.1, 0.15, 0.2, 0.3, 0.5, 0.8, 1.2, 1.7, 2.4, 3.2), 0.5, form="{:g}"),
+        Control("std", "width", (0.2, 0.3, 0.5, 0.8, 1.2, 1.7, 2.4, 3.2), 0.5, form="{:g}"),
         Control("center", "center", (-1.0, 0.0, 0.5, 1.0), 0.0, form="{:g}"),
     ]
     return Explorer(show, controls)

@@ -53,7 +53,7 @@ def bet(points: np.ndarray, center: float, std: float) -> Figure:
     axes.vlines(points, 0, heights, color=DATA, linewidth=1.5)
     axes.plot(points, np.zeros_like(points), "o", color=DATA, markersize=5, clip_on=False, zorder=5)
     label(axes, "x", "density")
-    axes.set(xlim=(-5, 5), ylim=(0, 1.3))
+    axes.set(xlim=(-5, 5), ylim=(0, 2.1))
     return figure
 
 
