@@ -15,7 +15,7 @@ from statsmodels.tsa.arima_process import ArmaProcess
 
 from diffusion_lib import data
 from diffusion_lib.lessons.autoregression import explorers, figures, series, tables, told
-from diffusion_lib.models.autoregressive import TransformerConfig
+from diffusion_lib.models.autoregressive import Autoregressive, TransformerConfig
 
 PHI = torch.tensor([1.3, -0.65], dtype=torch.float64)
 
@@ -239,3 +239,21 @@ def test_training_tells_the_label():
     model = told.trained(TransformerConfig(classes=10, width=8), x, labels, steps=60, lr=2e-2)
     found = told.log_probs(model, x[:10])
     assert (found.argmax(1) == labels[:10]).double().mean() >= 0.8
+
+
+def test_another_course_seed_trains_from_other_weights_and_on_other_batches(monkeypatch):
+    labels = torch.arange(10).repeat(8)
+    x = (labels[:, None] + torch.arange(64)).remainder(17)
+    told_by = {"config": TransformerConfig(classes=10, width=8), "x": x, "labels": labels, "steps": 2, "lr": 1e-2}
+    seen = []
+
+    def watched(config, seed=0):
+        seen.append(seed)
+        return Autoregressive(config, seed)
+
+    monkeypatch.setattr(told, "Autoregressive", watched)
+    monkeypatch.setattr(told.training, "fit", lambda model, draw, loss, config: seen.append(config.seed))
+    told.trained(**told_by)
+    monkeypatch.setenv("COURSE_SEED", "3")
+    told.trained(**told_by)
+    assert seen == [0, 0, 3, 3]
