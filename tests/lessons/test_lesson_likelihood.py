@@ -7,8 +7,9 @@ import numpy as np
 import pytest
 import torch
 from oracles import names_everything, refusal
-from scipy import integrate, optimize, stats
+from scipy import integrate, optimize, special, stats
 
+from diffusion_lib import data
 from diffusion_lib.lessons.likelihood import explorers, figures, fits
 
 
@@ -42,11 +43,59 @@ def test_the_area_is_a_difference_of_scipys_distribution_function(std):
     assert said[-1] == pytest.approx(inside, abs=6e-4) and said[2] == pytest.approx(stats.norm.pdf(0, 0, std), abs=6e-3)
 
 
-@pytest.mark.parametrize("fixed", [0.5, 1.25, 2.0])
-def test_the_two_areas_by_quadrature(fixed):
-    along_x, along_rate = (numbers(explorers.two_ways().description(fixed=fixed, way=w))[-1] for w in explorers.WAYS)
-    assert along_x == pytest.approx(integrate.quad(lambda x: fixed * math.exp(-fixed * x), 0, np.inf)[0], abs=6e-3)
-    assert along_rate == pytest.approx(integrate.quad(lambda r: r * math.exp(-r * fixed), 0, np.inf)[0], abs=6e-3)
+@pytest.mark.parametrize(("x", "rate"), [(0.5, 0.25), (2.0, 1.0), (3.0, 2.0)])
+def test_the_formulas_height_and_areas_by_scipy(x, rate):
+    sentence = explorers.same_formula().description(x=x, rate=rate)
+    said = numbers(sentence)
+    assert said[:2] == [x, rate] and said[2] == pytest.approx(stats.expon.pdf(x, scale=1 / rate), abs=6e-4)
+    area = integrate.quad(lambda r: stats.expon.pdf(x, scale=1 / r), 1e-9, np.inf)[0]
+    best = optimize.minimize_scalar(lambda r: -stats.expon.logpdf(x, scale=1 / r), bounds=(0.01, 9), method="bounded")
+    assert said[3:] == pytest.approx([1, area, best.x], abs=6e-3)
+
+
+@pytest.mark.parametrize(("last", "std"), [(1.0, 1.0), (3.0, 3.0), (10.0, 1.0)])
+def test_the_two_maxima_by_scipys_search(last, std):
+    points = np.array([0.0, 0.0, 0.0, last])
+    said = numbers(explorers.objectives().description(last=last, std=std))
+    assert said[:5] == [0, 0, 0, last, std]
+    for found, score in zip(said[5:], (stats.norm.logpdf, stats.norm.pdf), strict=True):
+        best = optimize.minimize_scalar(
+            lambda c, f=score: -f(points, c, std).sum(), bounds=(-0.5, last), options={"xatol": 1e-8}
+        )
+        assert found == pytest.approx(best.x, abs=0.02)
+
+
+def test_the_table_moves_as_softmax_regression_does():
+    counts = np.bincount(data.to_levels(data.digits().train).reshape(1437, 64)[:, 36], minlength=17)
+    np.testing.assert_array_equal(fits.pixel_counts().numpy(), counts)
+    logits = torch.zeros(17, dtype=torch.float64, requires_grad=True)
+    optimizer = torch.optim.SGD([logits], lr=explorers.STEP)
+    levels = torch.repeat_interleave(torch.arange(17), torch.tensor(counts))
+    for _ in range(8):
+        optimizer.zero_grad()
+        loss = torch.nn.functional.cross_entropy(logits.expand(1437, 17), levels)
+        loss.backward()
+        optimizer.step()
+    q = special.softmax(logits.detach().numpy())
+    said = numbers(explorers.competition().description(step=8))
+    cost, entropy = -(counts / 1437 * np.log(q)).sum(), stats.entropy(counts)
+    assert said[:5] == pytest.approx([8, 0, q[0], 16, q[16]], abs=6e-4)
+    assert said[5:] == pytest.approx([cost, entropy, 1], abs=6e-4)
+
+
+def test_the_ring_holds_ninety_per_cent():
+    mean, covariance = torch.tensor([1.0, -2.0]), torch.tensor([[2.0, 0.5], [0.5, 0.3]])
+    ring = fits.ring(mean.double(), covariance.double())
+    off = ring - mean.numpy()
+    squared = np.einsum("ni,ij,nj->n", off, np.linalg.inv(covariance.numpy()), off)
+    np.testing.assert_allclose(squared, stats.chi2.ppf(0.9, 2), rtol=1e-5)
+    assert ring.shape == (200, 2) and ring[:, 0].max() - 1 == pytest.approx(math.sqrt(2 * squared[0]), rel=1e-3)
+
+
+def test_both_prices_at_the_switch():
+    bridge, alone = fits.prices(torch.tensor([2.8, 3.2]))
+    assert float(bridge[0]) == pytest.approx(float(alone[0]), abs=1e-3) and bridge[1] > 1.4 * alone[1]
+    assert float(alone[1]) == pytest.approx(fits.reverse_fit(3.2).divergence, abs=1e-9)
 
 
 def two(x, half):
@@ -90,7 +139,8 @@ def test_the_two_peaks_sentence(half):
     sentence = explorers.two_peaks().description(half=half)
     said = numbers(sentence)
     expected = [fit.divergence / math.log(2) for fit in (fits.forward_fit(half), fits.reverse_fit(half))]
-    assert said[2:4] == pytest.approx(expected, abs=6e-3)
+    assert said[2::2] == pytest.approx(expected, abs=6e-3)
+    assert said[3] == pytest.approx(math.sqrt(1 + half**2), abs=6e-3)
     assert ("on one peak" in sentence) == (half > 2.8)
 
 
@@ -113,6 +163,8 @@ def test_tables_and_grids_by_scipy():
         (lambda: fits.discrete_kl([0.5, math.nan], [0.5, 0.5]), "p", "nan"),
         (lambda: fits.discrete_kl([], []), "p", "0"),
         (lambda: fits.objectives(0.0, 0.0), "std", "0"),
+        (lambda: fits.two_maxima(torch.zeros(2), torch.zeros(3), -1.0), "std", "-1"),
+        (lambda: fits.descent(torch.ones(3), -1, 1.0), "steps", "-1"),
         (lambda: fits.kl(torch.zeros(3), fits.GRID), "log_p", "(3,)"),
     ],
 )

@@ -1,11 +1,14 @@
-"""Explorers of lesson 04: a bet in two currencies, areas under a density, one formula read two ways, KL fits."""
+"""Explorers of lesson 04: two objectives, areas under a density, one formula and two sliders, a fit, two peaks."""
 
 import math
 
 import numpy as np
+import torch
 
 from diffusion_lib.lessons.likelihood import figures, fits
 from diffusion_lib.teaching.explorer import Control, Explorer, explorer
+
+STEP = 1.0  # of the gradient steps on the logits
 
 
 @explorer
@@ -21,7 +24,7 @@ def bet() -> Explorer:
 
     controls = [
         Control("std", "width", (0.1, 0.15, 0.2, 0.3, 0.5, 0.8, 1.2, 1.7, 2.4, 3.2), 0.5, form="{:g}"),
-        Control("center", "center", (-1.0, -0.5, 0.0, 0.2, 0.5, 1.0), 0.0, form="{:g}"),
+        Control("center", "center", (-1.0, 0.0, 0.5, 1.0), 0.0, form="{:g}"),
     ]
     return Explorer(show, controls)
 
@@ -39,25 +42,64 @@ def area() -> Explorer:
     return Explorer(show, [Control("std", "standard deviation", (0.1, 0.15, 0.2, 0.3, 0.4, 0.5, 0.7, 1.0, 1.5), 0.5)])
 
 
-WAYS = ("x runs, the rate is fixed", "the rate runs, x is fixed")
+@explorer
+def objectives() -> Explorer:
+    """Three points at 0 and one that moves: where the product of a bell curve's heights is largest, and their sum."""
+    centers = torch.linspace(-3, 13, 641, dtype=torch.float64)
+
+    def show(last, std):
+        points = torch.tensor([0.0, 0.0, 0.0, last], dtype=torch.float64)
+        logs, sums = fits.two_maxima(points, centers, std)
+        best = tuple(float(centers[values.argmax()]) for values in (logs, sums))
+        sentence = (
+            f"Points 0, 0, 0 and {last:g}, width {std:g}: the product is largest at {best[0]:.2f}, the sum at"
+            f" {best[1]:.2f}."
+        )
+        return figures.two_objectives(*(v.numpy() for v in (points, centers, logs, sums)), best), sentence
+
+    controls = [
+        Control("last", "the fourth point", (0.0, 1.0, 2.0, 3.0, 4.0, 6.0, 8.0, 10.0), 2.0, form="{:g}"),
+        Control("std", "width", (1.0, 3.0), 1.0, form="{:g}"),
+    ]
+    return Explorer(show, controls)
 
 
 @explorer
-def two_ways() -> Explorer:
-    """p(x | rate) = rate exp(-rate x), read along x and read along the rate."""
+def same_formula() -> Explorer:
+    """One formula p(x | rate) = rate exp(-rate x) and two sliders: read along x, and along the rate."""
 
-    def show(fixed, way):
-        along_x = way == WAYS[0]
-        whole = 1.0 if along_x else 1 / fixed**2
-        what = "a density of x" if along_x else "the likelihood of the rate"
-        sentence = f"{'Rate' if along_x else 'x ='} {fixed:g} fixed: {what}, with a whole area of {whole:.2f}."
-        return figures.two_ways(fixed, along_x), sentence
+    def show(x, rate):
+        height = rate * math.exp(-rate * x)
+        sentence = (
+            f"x = {x:g}, rate {rate:g}: both dots are {height:.3f} high; the area along x is 1, along the rate"
+            f" {1 / x**2:.2f}; the likelihood is largest at rate {1 / x:.2f}."
+        )
+        return figures.same_formula(x, rate), sentence
 
     controls = [
-        Control("fixed", "the fixed one", (0.5, 0.75, 1.0, 1.25, 1.5, 2.0), 2.0, form="{:g}"),
-        Control("way", "which one runs", WAYS),
+        Control("x", "x", (0.5, 0.75, 1.0, 1.5, 2.0, 3.0), 2.0, form="{:g}"),
+        Control("rate", "rate", (0.25, 0.5, 0.75, 1.0, 1.5, 2.0), 1.0, form="{:g}"),
     ]
     return Explorer(show, controls)
+
+
+@explorer
+def competition() -> Explorer:
+    """Seventeen probabilities that sum to 1, moved towards the data by gradient steps."""
+    counts = fits.pixel_counts()
+    shares = counts / counts.sum()
+    least = float(-(shares * shares.log()).sum())
+
+    def show(step):
+        said = fits.descent(counts, step, STEP)
+        cost = float(-(shares * said.log()).sum())
+        sentence = (
+            f"Step {step}: level 0 has {said[0]:.3f}, level 16 has {said[16]:.3f}; the model costs {cost:.3f} nats a"
+            f" pixel, the data's own table {least:.3f}; the sum is {said.sum():.2f}."
+        )
+        return figures.competition(shares.numpy(), said.numpy()), sentence
+
+    return Explorer(show, [Control("step", "gradient step", (0, 1, 2, 3, 5, 8, 12, 20, 40, 80, 160, 320), 0)])
 
 
 @explorer
@@ -71,7 +113,10 @@ def two_peaks() -> Explorer:
         curves = {"best by KL(p || q)": forth[:2], "best by KL(q || p)": back[:2]}
         where = "between the peaks" if abs(back.mean) < 0.05 else "on one peak"
         bits = [fit.divergence / math.log(2) for fit in (forth, back)]
-        numbers = f"KL(p || q) is {bits[0]:.2f} bits, KL(q || p) {bits[1]:.2f} bits"
+        first, second = (
+            f"{price:.2f} bits at width {fit.std:.2f}" for price, fit in zip(bits, (forth, back), strict=True)
+        )
+        numbers = f"KL(p || q) is {first}, KL(q || p) {second}"
         return figures.fits(x, density, curves), f"Peaks at -{half:g} and {half:g}: {numbers}; the second lies {where}."
 
     halves = (0.5, 1.0, 1.5, 2.0, 2.4, 2.6, 2.7, 2.9, 3.0, 3.5, 4.0)

@@ -1,16 +1,19 @@
-"""One Gaussian fitted to two equal peaks, by either direction of the KL divergence, and ten points to bet on."""
+"""Fits of lesson 04: one Gaussian to two equal peaks by either direction of KL, a table to one pixel's levels."""
 
 import math
 from functools import cache
 from typing import NamedTuple
 
+import numpy as np
 import torch
 from torch import Tensor
 
-from diffusion_lib.arguments import require_positive, require_table
+from diffusion_lib import data
+from diffusion_lib.arguments import require_count, require_positive, require_table
 from diffusion_lib.gaussians import normal_log_prob
 
 POINTS = (-2.6, -1.9, -1.1, -0.15, 0.0, 0.1, 0.9, 1.4, 2.2, 2.8)  # the ten points of the bet
+PIXEL = 36  # of 64, row by row
 GRID = torch.linspace(-16, 16, 6401, dtype=torch.float64)
 
 
@@ -84,6 +87,53 @@ def objectives(center: float, std: float) -> tuple[float, float]:
     require_positive("std", std)
     log_heights = normal_log_prob(torch.tensor(POINTS, dtype=torch.float64), center, std**2)
     return float(log_heights.exp().sum()), float(log_heights.sum())
+
+
+@cache
+def pixel_counts() -> Tensor:
+    """Return how often each of the 17 levels stands in the middle of a digit (row 5, column 5), (17,), over 1437."""
+    middle = data.to_levels(data.digits().train).flatten(1)[:, PIXEL]
+    return torch.bincount(middle, minlength=17).double()
+
+
+def ring(mean: Tensor, covariance: Tensor) -> np.ndarray:
+    """Return the ellipse (200, 2) that holds 90 % of a Gaussian in the plane: mean (2,), covariance (2, 2)."""
+    turn = torch.linspace(0, 2 * math.pi, 200, dtype=torch.float64)
+    circle = math.sqrt(-2 * math.log(0.1)) * torch.stack([turn.cos(), turn.sin()], 1)
+    ellipse: np.ndarray = (mean + circle @ torch.linalg.cholesky(covariance).T).numpy()
+    return ellipse
+
+
+def two_maxima(points: Tensor, centers: Tensor, std: float) -> tuple[Tensor, Tensor]:
+    """Return, for each center of a bell curve, the sum of the log heights at the points and the sum of the heights.
+
+    Args: points (N,), centers (C,), std > 0. Returns: (C,) and (C,). Raises: ValueError.
+    """
+    require_positive("std", std)
+    log_heights = normal_log_prob(points, centers[:, None], std**2)  # (C, N)
+    return log_heights.sum(1), log_heights.exp().sum(1)
+
+
+def descent(counts: Tensor, steps: int, size: float) -> Tensor:
+    """Return a table after gradient steps on its logits, from equal ones on, towards the least mean -log q.
+
+    The gradient is q - n / N (lesson 02, the softmax's). Args: counts (K,) from 0 on; steps >= 0. Returns: (K,).
+    """
+    shares, logits = counts / counts.sum(), torch.zeros_like(counts)
+    for _ in range(require_count("steps", steps, 0)):
+        logits = logits - size * (logits.softmax(0) - shares)
+    return logits.softmax(0)
+
+
+def prices(halves: Tensor) -> tuple[Tensor, Tensor]:
+    """Return KL(q || p) in nats of the best bridge over two peaks at -half and half, and that of the best single peak.
+
+    Below a half of about 2.4 the search that starts on a peak may end on the bridge. (H,) -> (H,) and (H,).
+    """
+    starts = lambda half: ([0.0, 0.5], [half, 0.0])  # noqa: E731
+    found = [[_search(h, torch.tensor(s, dtype=torch.float64)).divergence for s in starts(h)] for h in halves.tolist()]
+    bridge, peak = torch.tensor(found, dtype=torch.float64).T
+    return bridge, peak
 
 
 def discrete_kl(p: Tensor, q: Tensor) -> Tensor:
