@@ -14,8 +14,8 @@ from statsmodels.tsa.arima.model import ARIMA
 from statsmodels.tsa.arima_process import ArmaProcess
 
 from diffusion_lib import data
-from diffusion_lib.lessons.autoregression import explorers, series, tables, told
-from diffusion_lib.models.autoregressive import TransformerConfig
+from diffusion_lib.lessons.autoregression import explorers, figures, series, tables, told
+from diffusion_lib.models.autoregressive import Autoregressive, TransformerConfig
 
 PHI = torch.tensor([1.3, -0.65], dtype=torch.float64)
 
@@ -166,6 +166,22 @@ def test_the_game_charges_what_was_put_on_the_truth():
         assert truth == int(data.to_levels(data.digits().test)[5, place])
 
 
+def test_the_game_keeps_the_truth_covered_until_there_is_a_guess():
+    one = explorers.game()
+    for pixel in ("the 13th", "the 36th"):
+        said = one.description(guess=-1, pixel=pixel)
+        assert numbers(said) == [float(re.search(r"\d+", pixel)[0]), 4.09]
+    figure = figures.game(np.arange(64) % 17, 35, None)
+    heights = [bar.get_height() for bar in figure.axes[1].patches]
+    assert heights == pytest.approx([1 / 17] * 17) and -math.log2(heights[0]) == pytest.approx(4.09, abs=0.005)
+
+
+def test_the_weathers_band_is_counted_in_its_sentence():
+    values = np.array([0.0, 1.0, -1.0, 3.0])
+    said = repr(figures.weather(np.array([1990.0, 1990.1, 1990.2, 1990.3]), values, np.zeros(4), 1.0))
+    assert "3 of 4 months" in said and "3.0 degrees too warm" in said
+
+
 def test_the_pad_says_the_largest_root_by_the_quadratic_formula():
     one = explorers.pad()
     for phi1, phi2 in ((1.3, -0.65), (0.5, 0.4), (-2.0, -1.1), (0.0, 0.0)):
@@ -223,3 +239,21 @@ def test_training_tells_the_label():
     model = told.trained(TransformerConfig(classes=10, width=8), x, labels, steps=60, lr=2e-2)
     found = told.log_probs(model, x[:10])
     assert (found.argmax(1) == labels[:10]).double().mean() >= 0.8
+
+
+def test_another_course_seed_trains_from_other_weights_and_on_other_batches(monkeypatch):
+    labels = torch.arange(10).repeat(8)
+    x = (labels[:, None] + torch.arange(64)).remainder(17)
+    told_by = {"config": TransformerConfig(classes=10, width=8), "x": x, "labels": labels, "steps": 2, "lr": 1e-2}
+    seen = []
+
+    def watched(config, seed=0):
+        seen.append(seed)
+        return Autoregressive(config, seed)
+
+    monkeypatch.setattr(told, "Autoregressive", watched)
+    monkeypatch.setattr(told.training, "fit", lambda model, draw, loss, config: seen.append(config.seed))
+    told.trained(**told_by)
+    monkeypatch.setenv("COURSE_SEED", "3")
+    told.trained(**told_by)
+    assert seen == [0, 0, 3, 3]

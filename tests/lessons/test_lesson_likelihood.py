@@ -171,3 +171,8 @@ def test_tables_and_grids_by_scipy():
 )
 def test_mistakes_are_refused(mistake, name, value):
     assert names_everything(refusal(mistake), name, value)
+
+
+def test_a_ring_is_closed():
+    ring = fits.ring(torch.zeros(2, dtype=torch.float64), torch.eye(2, dtype=torch.float64))
+    np.testing.assert_allclose(np.asarray(ring)[0], np.asarray(ring)[-1], atol=1e-9)

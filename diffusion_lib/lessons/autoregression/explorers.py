@@ -16,12 +16,15 @@ PLACES = {"the 13th": 12, "the 29th": 28, "the 36th": 35, "the 45th": 44, "the 5
 
 @explorer
 def game() -> Explorer:
-    """Guess the next pixel of a digit and pay in bits: half of your probability on the guess, the rest near it."""
+    """Guess the next pixel of a digit and pay in bits: the most on your guess, half as much a level further."""
     _, test = tables.levels()
     digit = test[5]
 
     def show(guess, pixel):
         place = PLACES[pixel]
+        if guess < 0:
+            sentence = f"{pixel.capitalize()} pixel is covered: make your guess."
+            return figures.game(digit.numpy(), place, None), f"{sentence} Knowing nothing costs 4.09."
         weights = torch.tensor([0.5 ** abs(level - guess) for level in range(17)])
         odds, truth = weights / weights.sum(), int(digit[place])
         paid = -math.log2(odds[truth])
@@ -29,7 +32,7 @@ def game() -> Explorer:
         return figures.game(digit.numpy(), place, odds.numpy()), f"{sentence} Knowing nothing costs 4.09."
 
     controls = [
-        Control("guess", "your guess", range(17), 8, form="level {}"),
+        Control("guess", "your guess (-1: none yet)", range(-1, 17), -1, form="level {}"),
         Control("pixel", "which pixel", tuple(PLACES), "the 36th"),
     ]
     return Explorer(show, controls)

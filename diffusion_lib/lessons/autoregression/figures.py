@@ -39,15 +39,19 @@ def framed(axes: Axes, sequence: np.ndarray, place: int, title: str = "") -> Non
     axes.set_title(title, fontsize=FONT, loc="left")
 
 
-def game(sequence: np.ndarray, place: int, odds: np.ndarray) -> Figure:
-    """Draw a digit covered from one pixel on, and the probabilities (17,) that a guess puts on its level."""
+def game(sequence: np.ndarray, place: int, odds: np.ndarray | None) -> Figure:
+    """Draw a digit covered from one pixel on, and what a guess puts on each level (17,), if there is one."""
     figure, (left, right) = new_figure(5.6, 2.5, columns=2)
     framed(left, sequence, place, "what you see")
-    truth = int(sequence[place])
-    colours = [DATA if level == truth else GREY for level in range(17)]
-    right.bar(range(17), odds, color=colours)
-    label(right, "level (blue: the truth)", "your probability")
-    right.set(ylim=(0, 0.4), xticks=range(0, 17, 4))
+    if odds is None:
+        right.bar(range(17), np.full(17, 1 / 17), color=GREY)
+        label(right, "level (the truth is covered)", "your probability")
+    else:
+        truth = int(sequence[place])
+        right.bar(range(17), odds, color=[DATA if level == truth else GREY for level in range(17)])
+        right.plot(truth, odds[truth] + 0.025, "v", color=DATA, markersize=7)
+        label(right, "level (blue: the truth)", "your probability")
+    right.set(ylim=(0, 0.56), xticks=range(0, 17, 4))
     return figure
 
 
@@ -111,6 +115,24 @@ def bands(years: np.ndarray, values: np.ndarray, centres: np.ndarray, spread: fl
     )
 
 
+def weather(years: np.ndarray, values: np.ndarray, centres: np.ndarray, spread: float) -> Figure:
+    """Draw degrees away from the month's mean (n,) with the band of 80 % of each month's forecast."""
+    figure, (axes,) = new_figure(6.6, 2.7)
+    low, high = centres - 1.2816 * spread, centres + 1.2816 * spread
+    inside = int(np.sum((values >= low) & (values <= high)))
+    axes.fill_between(years, low, high, color="#cfe8df", label="80 % band, a month ahead")
+    axes.axhline(0, color=GREY, linewidth=0.8)
+    axes.plot(years, values, "o-", color=DATA, linewidth=1, markersize=3, label="the sea off Peru")
+    label(axes, "year", "degrees above the usual")
+    axes.set(ylim=(-3, 6))
+    axes.legend(fontsize=FONT - 1, frameon=False, loc="upper left", ncols=2)
+    return described(
+        figure,
+        f"The sea off Peru from {int(years[0])} to {int(years[-1])}, {values.max():.1f} degrees too warm at most; "
+        f"{inside} of {len(values)} months lie in the band that should hold 80 %.",
+    )
+
+
 def chain(a: np.ndarray, c: np.ndarray, kept: np.ndarray, correlation: float) -> Figure:
     """Draw A against C for all draws, grey, and for those whose B was observed near one value, coloured."""
     figure, (axes,) = new_figure(3.4, 3.0)
@@ -145,7 +167,7 @@ def drawing(table: np.ndarray, network: np.ndarray, place: int) -> Figure:
 
 
 def samples(rows: Sequence[np.ndarray], names: Sequence[str]) -> Figure:
-    """Draw rows of ten images of levels, (10, 64) each, one row a model."""
+    """Draw rows of ten images of levels, (10, 64) each, one row a model; the last could not be asked for any."""
     figure, axes = new_figure(6.6, 0.95 * len(rows), columns=10, rows=len(rows))
     for k, axis in enumerate(axes):
         row, column = divmod(k, 10)
@@ -154,7 +176,10 @@ def samples(rows: Sequence[np.ndarray], names: Sequence[str]) -> Figure:
         )
         if column == 0:
             axis.set_ylabel(names[row], fontsize=FONT)
-    return described(figure, f"Digits asked for by their labels 0 to 9, {len(rows)} rows: {', '.join(names)}.")
+    asked = " and the ".join(names[:-1])
+    return described(
+        figure, f"Ten draws a row: the {asked} were asked for the digits 0 to 9, the {names[-1]} could not be asked."
+    )
 
 
 def factorisations() -> Figure:
@@ -171,11 +196,11 @@ def factorisations() -> Figure:
             axes.text(k, 0, name, ha="center", va="center", fontsize=FONT + 2, color=INK)
             for j in range(k) if axes is upper else range(k - 1, k):
                 if j >= 0:
-                    bend = f"arc3,rad={-0.16 * (k - j - 1):g}"
+                    bend = f"arc3,rad={-0.11 * (k - j - 1):g}"
                     style = {"arrowstyle": "->", "color": colour, "connectionstyle": bend, "linewidth": 1.4}
                     style |= {"shrinkA": 18, "shrinkB": 18}
                     axes.annotate("", (k, 0), (j, 0), arrowprops=style)
-        axes.set(xlim=(-0.5, 4.5), ylim=(-0.4, 1.5) if axes is upper else (-0.6, 0.6))
+        axes.set(xlim=(-0.5, 4.5), ylim=(-0.4, 1.6) if axes is upper else (-0.6, 0.6))
         axes.axis("off")
         axes.set_title(title, fontsize=FONT, loc="left")
     return described(
@@ -196,5 +221,6 @@ def ladder(names: Sequence[str], bits: Sequence[float], trained: int) -> Figure:
     axes.set_yticks(places, names)
     label(axes, "bits per pixel on test digits (less is better)", "")
     axes.set(xlim=(0, 4.6))
-    told = ", ".join(f"{name} {value:.1f}" for name, value in zip(names, bits, strict=True))
+    digits = [2] * (len(names) - trained) + [1] * trained
+    told = "; ".join(f"{name} {value:.{n}f}" for name, value, n in zip(names, bits, digits, strict=True))
     return described(figure, f"Bits per pixel, from worst to best: {told}.")

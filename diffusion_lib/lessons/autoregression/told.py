@@ -7,17 +7,22 @@ from torch import Tensor
 
 from diffusion_lib import losses, training
 from diffusion_lib.models.autoregressive import Autoregressive, GRUConfig, TransformerConfig
+from diffusion_lib.noise import course_seed, seeded
 
 
 def trained(config: GRUConfig | TransformerConfig, x: Tensor, labels: Tensor, steps: int, lr: float) -> Autoregressive:
-    """Return a network trained on sequences x (N, 64) with their labels (N,): a few seconds. Raises: ValueError."""
-    model = Autoregressive(config, seed=0)
+    """Return a network trained on sequences x (N, 64) with their labels (N,): a few seconds. Raises: ValueError.
+
+    Its weights and its batches come from `course_seed(0)`, so that its claims can be tried under other seeds.
+    """
+    seed = course_seed(0)
+    model = Autoregressive(config, seed=seed)
     draw = losses.labelled_draw(x, 16, labels, model.no_label, 0.0)
 
     def loss(net: Autoregressive, symbols: Tensor, told: Tensor) -> Tensor:
         return losses.nll(net(symbols, told), symbols)
 
-    settings = training.TrainingConfig(steps=steps, lr=lr, warmup=50, ema=0.99)
+    settings = training.TrainingConfig(steps=steps, lr=lr, warmup=50, ema=0.99, seed=seed)
     training.fit(model, draw, loss, settings)
     return model
 
@@ -52,7 +57,6 @@ def drawn(label: int) -> Tensor:
 def draw_anew(steps: int = 600) -> list[str]:
     """Train the Transformer and draw a digit of each label; returns what `DRAWN` holds."""
     from diffusion_lib import data
-    from diffusion_lib.noise import seeded
 
     digits = data.digits()
     torch.set_num_threads(1)

@@ -125,7 +125,7 @@ def schedules() -> Explorer:
             rates.append(rate)
             if k % 20 == 19:
                 excess.append(float(nets.regression_loss(W)) - nets.optimum())
-        sentence = f"{schedule.capitalize()}, largest rate {lr:g}: after 1,000 steps the loss is {excess[-1]:.1g} above"
+        sentence = f"{schedule.capitalize()}, largest rate {lr:g}: after 1,000 steps the loss is {excess[-1]:.2g} above"
         return figures.schedule(np.array(rates), np.array(excess), 20), f"{sentence} its optimum."
 
     controls = [
