@@ -84,12 +84,13 @@ def matrix(W: np.ndarray) -> Figure:
     )
 
 
-def lines(x: np.ndarray, values: np.ndarray, at: np.ndarray, curves: Mapping[str, np.ndarray]) -> Figure:
-    """Draw samples of a signal and three ways to fill in between."""
+def lines(values: np.ndarray, curves: Mapping[str, np.ndarray]) -> Figure:
+    """Draw pixels of a row and three ways to fill in between."""
     figure, (axes,) = new_figure(6.0, 2.6)
     for (name, curve), colour in zip(curves.items(), (EXTRA, DATA, POSTERIOR), strict=True):
+        at = (np.arange(len(curve)) + 0.5) * len(values) / len(curve) - 0.5
         axes.plot(at, curve, color=colour, label=name, drawstyle="steps-mid" if name == "nearest" else "default")
-    axes.plot(x, values, "o", color=INK, markersize=5)
+    axes.plot(np.arange(len(values)), values, "o", color=INK, markersize=5)
     axes.axhline(0, color=GREY, linewidth=0.6)
     axes.axhline(1, color=GREY, linewidth=0.6)
     label(axes, "place", "value")
@@ -98,13 +99,15 @@ def lines(x: np.ndarray, values: np.ndarray, at: np.ndarray, curves: Mapping[str
     return described(figure, f"Seven values between 0 and 1 filled in; the curves reach from: {low}.")
 
 
-def zooms(images: Mapping[str, np.ndarray], errors: Mapping[str, float]) -> Figure:
-    """Draw colour images (H, W, 3) in [-1, 1] side by side; `errors`: how far the enlarged ones are from the first."""
-    figure, axes = new_figure(1.55 * len(images), 1.9, columns=len(images))
+def zooms(images: Mapping[str, np.ndarray]) -> Figure:
+    """Draw colour images (H, W, 3) in [-1, 1] side by side, and say how far the others are from the first."""
+    figure, axes = new_figure(1.4 * len(images), 1.7, columns=len(images))
     for axis, (name, image) in zip(axes, images.items(), strict=True):
         show_image(axis, image, name)
-    told = ", ".join(f"{name} {error:.3f}" for name, error in errors.items())
-    return described(figure, f"One photograph, made smaller and enlarged; root mean square error: {told}.")
+    first, *others = images
+    far = {name: np.sqrt(np.mean((images[name] - images[first]) ** 2)) for name in others}
+    told = ", ".join(f"{name} {error:.3f}" for name, error in far.items())
+    return described(figure, f"One photograph, made smaller and enlarged again; root mean square error: {told}.")
 
 
 def stamps(small: np.ndarray, stamp: np.ndarray, sum_so_far: np.ndarray, back: np.ndarray, done: int) -> Figure:
@@ -168,21 +171,19 @@ def windows(pixels: int, padding: int, kernel: int, starts: Sequence[int]) -> Fi
 
 def averaged(same: np.ndarray) -> Figure:
     """Draw a batch (N, C, H, W), N <= 3, as tiles of pixels; coloured: what is averaged with the framed entry."""
-    N, C = same.shape[:2]
-    figure, axes = new_figure(0.72 * C + 0.5, 2.56, columns=C, rows=3)
-    for k, axis in enumerate(axes):
-        n, c = divmod(k, C)
-        if n >= N:
-            axis.set_axis_off()
-            continue
-        axis.imshow(same[n, c], cmap="Greens", vmin=0, vmax=1.5, interpolation="nearest")
-        axis.set(xticks=[], yticks=[])
-        if n == 0:
-            axis.set_title(f"ch. {c}", fontsize=FONT - 1)
-        if c == 0:
-            axis.set_ylabel(f"image {n}" if N > 1 else "image", fontsize=FONT - 1)
-        if n == N // 2 and c == 2:
-            axis.add_patch(Rectangle((0.5, 0.5), 1, 1, fill=False, edgecolor=NOISE, linewidth=2.5))
+    (N, C, H, W), gap = same.shape, 1
+    sheet = np.full((3 * (H + gap) - gap, C * (W + gap) - gap), np.nan)
+    for n, c in np.ndindex(N, C):
+        sheet[n * (H + gap) : n * (H + gap) + H, c * (W + gap) : c * (W + gap) + W] = same[n, c]
+    figure, (axes,) = new_figure(6.4, 2.6)
+    axes.pcolormesh(np.ma.masked_invalid(sheet), cmap="Greens", vmin=-0.1, vmax=1.5, edgecolors="white", linewidth=0.5)
+    row, column = N // 2 * (H + gap) + 1, 2 * (W + gap) + 1
+    axes.add_patch(Rectangle((column, row), 1, 1, fill=False, edgecolor=NOISE, linewidth=2.5))
+    axes.set(ylim=(sheet.shape[0], 0), aspect="equal")
+    axes.set_xticks([c * (W + gap) + W / 2 for c in range(C)], [f"channel {c}" for c in range(C)], fontsize=FONT - 2)
+    axes.set_yticks([n * (H + gap) + H / 2 for n in range(N)], [f"image {n}" for n in range(N)], fontsize=FONT - 1)
+    axes.tick_params(length=0, top=True, labeltop=True, labelbottom=False)
+    axes.spines[:].set_visible(False)
     return figure
 
 
@@ -214,8 +215,8 @@ def healthy(layers: np.ndarray, size: np.ndarray, between: np.ndarray) -> Figure
     legend(axes, "upper right")
     return described(
         figure,
-        f"{layers[-1]} ReLU layers with He's weights: the size is {size[0]:.2f} at the bottom and {size[-1]:.2f} "
-        f"at the top; what differs between images falls from {between[0]:.2f} to {between[-1]:.2f}.",
+        f"A stack of {layers[-1]} ReLU layers, He's weights: the size is {size[0]:.2f} below and {size[-1]:.2f} "
+        f"above; what differs between images falls from {between[0]:.2f} to {between[-1]:.2f}.",
     )
 
 
