@@ -142,7 +142,7 @@ def counts(image: np.ndarray) -> Figure:
             f"{value:.0f}" if whole else f"{round(value, 1) + 0.0:.1f}",
             ha="center",
             va="center",
-            fontsize=FONT - 2,
+            fontsize=FONT - 1,
         )
     axes.set(xticks=[], yticks=[])
     axes.set_title("answer, away from the border", fontsize=FONT, loc="left")
@@ -162,7 +162,7 @@ def windows(pixels: int, padding: int, kernel: int, starts: Sequence[int]) -> Fi
     for row, start in enumerate(starts):
         low = -0.55 * (row + 1)
         axes.add_patch(Rectangle((start, low), kernel - 0.06, 0.45, facecolor="#f3d9b5", edgecolor=INK, linewidth=0.8))
-        axes.text(start + kernel / 2 - 0.03, low + 0.2, f"{row + 1}", ha="center", va="center", fontsize=FONT - 3)
+        axes.text(start + kernel / 2 - 0.03, low + 0.2, f"{row + 1}", ha="center", va="center", fontsize=FONT - 1)
     axes.set(xlim=(-0.2, 11.2), ylim=(-6.3, 1.1))
     axes.set_title("pixels (red: never read), border (white); below: the windows", fontsize=FONT, loc="left")
     axes.set_axis_off()
@@ -180,7 +180,7 @@ def averaged(same: np.ndarray) -> Figure:
     row, column = N // 2 * (H + gap) + 1, 2 * (W + gap) + 1
     axes.add_patch(Rectangle((column, row), 1, 1, fill=False, edgecolor=NOISE, linewidth=2.5))
     axes.set(ylim=(sheet.shape[0], 0), aspect="equal")
-    axes.set_xticks([c * (W + gap) + W / 2 for c in range(C)], [f"channel {c}" for c in range(C)], fontsize=FONT - 2)
+    axes.set_xticks([c * (W + gap) + W / 2 for c in range(C)], [f"channel {c}" for c in range(C)], fontsize=FONT - 1)
     axes.set_yticks([n * (H + gap) + H / 2 for n in range(N)], [f"image {n}" for n in range(N)], fontsize=FONT - 1)
     axes.tick_params(length=0, top=True, labeltop=True, labelbottom=False)
     axes.spines[:].set_visible(False)
@@ -254,7 +254,7 @@ def stack(parts: Sequence[tuple[str, Sequence[int]]], image: np.ndarray, odds: n
         axes_box = Rectangle(corner, 0.06 + channels / 30, height, facecolor=colour, alpha=0.35, edgecolor=INK)
         middle.add_patch(axes_box)
         middle.text(place, 4.5, name, ha="left", va="bottom", fontsize=FONT - 1, rotation=40)
-        middle.text(place, -4.6, f"{channels} x\n{height} x {height}", ha="center", va="top", fontsize=FONT - 2)
+        middle.text(place, -4.6, f"{channels} x\n{height} x {height}", ha="center", va="top", fontsize=FONT - 1)
     middle.set(xlim=(-0.6, len(parts) - 0.1), ylim=(-7.2, 9.5))
     middle.set_axis_off()
     right.bar(range(len(odds)), odds, color=MODEL)
