@@ -18,13 +18,18 @@ WIDTH = 16
 
 
 class Chain(nn.Module):
-    """A chain of layers (norm -) SiLU - convolution (+ input), 16 channels, PyTorch's own initial weights."""
+    """A chain of layers (norm -) SiLU - convolution (+ input), 16 channels.
 
-    def __init__(self, depth: int, norm: bool, shortcut: bool, seed: int = 0) -> None:
+    For n inputs the initial weights have variance 1 / (3 n), PyTorch's, or, with `he`, 2 / n (He et al. 2015).
+    """
+
+    def __init__(self, depth: int, norm: bool, shortcut: bool, seed: int = 0, *, he: bool = False) -> None:
         super().__init__()
         self.norm, self.shortcut = norm, shortcut
         with fresh_weights(seed):
             layers = [nn.Conv2d(WIDTH, WIDTH, 3, padding=1) for _ in range(require_count("depth", depth))]
+            for layer in layers if he else ():
+                nn.init.kaiming_normal_(layer.weight)
         self.layers = nn.ModuleList(layers)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -40,6 +45,7 @@ class Left(NamedTuple):
 
     gradient: float  # length of the gradient at the bottom over its length at the top
     likeness: float  # mean cosine of two different images' values at the top: 1 if all have become one
+    between: float  # variance between images at the top, as a share of the mean square there
 
 
 def images(count: int = 64) -> Tensor:
@@ -54,6 +60,8 @@ def left(chain: Chain, x: Tensor) -> Left:
     top = chain(x)
     sent = torch.randn(top.shape, generator=seeded(9), dtype=top.dtype)
     (arrived,) = torch.autograd.grad((top * sent).sum(), x)
-    flat = nn.functional.normalize(top.detach().flatten(1), dim=1)  # (N, D), each of length 1
-    cosines, n = flat @ flat.T, len(flat)
-    return Left(float(arrived.norm() / sent.norm()), float((cosines.sum() - n) / (n * (n - 1))))
+    flat = top.detach().flatten(1).double()  # (N, D)
+    between = flat.var(0, correction=0).mean() / flat.square().mean()
+    units = nn.functional.normalize(flat, dim=1)  # each of length 1
+    cosines, n = units @ units.T, len(units)
+    return Left(float(arrived.norm() / sent.norm()), float((cosines.sum() - n) / (n * (n - 1))), float(between))

@@ -1,4 +1,4 @@
-"""Explorers of lesson 03: a kernel slides, stamps overlap, what is averaged with what, chains by depth."""
+"""Explorers of lesson 03: a kernel slides, sizes, stamps, what is averaged with what, chains by depth."""
 
 import math
 from functools import cache
@@ -47,6 +47,30 @@ def slide() -> Explorer:
     return Explorer(show, controls)
 
 
+@explorer
+def sizes() -> Explorer:
+    """A row of pixels with its border, and the places where a window lands: what comes out, and what is never read."""
+
+    def show(pixels, kernel, stride, padding):
+        starts = range(0, pixels + 2 * padding - kernel + 1, stride)
+        read = {start + j for start in starts for j in range(kernel)}
+        missed = sum(place + padding not in read for place in range(pixels))
+        back = (len(starts) - 1) * stride - 2 * padding + kernel
+        sentence = (
+            f"{pixels} pixels, kernel {kernel}, stride {stride}, padding {padding}: {len(starts)} answers, "
+            f"{missed} pixels never read; transposed, {len(starts)} give {back}."
+        )
+        return figures.windows(pixels, padding, kernel, list(starts)), sentence
+
+    controls = [
+        Control("pixels", "pixels", (6, 7, 8, 9), 8),
+        Control("kernel", "kernel", (1, 2, 3, 4), 3),
+        Control("stride", "stride", (1, 2, 3), 2),
+        Control("padding", "padding", (0, 1), 1),
+    ]
+    return Explorer(show, controls)
+
+
 CASES = {
     "kernel 2, stride 1": ([[1.0, 2.0], [3.0, 4.0]], 1),
     "kernel 3, stride 2": ([[1.0, 2.0, 1.0], [2.0, 4.0, 2.0], [1.0, 2.0, 1.0]], 2),
@@ -76,22 +100,41 @@ def stamps() -> Explorer:
     )
 
 
+WEIGHTS = ("all 1", "random")
+
+
+def pattern(kernel: int, stride: int, padding: int, weights: str) -> Tensor:
+    """Return what a transposed convolution makes of an image of ones, far from its border.
+
+    "all 1" counts the stamps; "random" weights are standard normal.
+    """
+    one = torch.ones(1, 1, kernel, kernel, dtype=torch.float64)
+    drawn = torch.randn(one.shape, generator=seeded(20 + kernel), dtype=torch.float64)
+    image = torch.ones(1, 1, 12, 12, dtype=torch.float64)
+    out = conv_transpose2d(image, one if weights == "all 1" else drawn, stride=stride, padding=padding)[0, 0]
+    return out[6 * stride : 8 * stride, 6 * stride : 8 * stride]  # two periods a side, in the middle
+
+
 @explorer
 def overlap() -> Explorer:
-    """How many stamps of a transposed convolution reach each pixel, by kernel and stride."""
+    """A transposed convolution of an image that is 1 everywhere: an even answer, or a checkerboard."""
 
-    def show(kernel, stride):
-        ones = torch.ones(1, 1, 8, 8, dtype=torch.float64)
-        reached = conv_transpose2d(ones, torch.ones(1, 1, kernel, kernel, dtype=torch.float64), stride=stride)[0, 0]
-        inner = reached[kernel:-kernel, kernel:-kernel]
-        low, high = int(inner.min()), int(inner.max())
-        word = "even" if low == high else f"uneven, {low} to {high}"
-        window = reached[:9, :9].numpy()
-        return figures.counts(window), f"Kernel {kernel}, stride {stride}: away from the border the overlap is {word}."
+    def show(kernel, stride, padding, weights):
+        inner = pattern(kernel, stride, padding, weights)
+        low, high = float(inner.min()), float(inner.max())
+        word = f"even, {low:.2f} everywhere" if high - low < 1e-9 else f"uneven, {low:.2f} to {high:.2f}"
+        size = 7 * stride - 2 * padding + kernel
+        sentence = (
+            f"Kernel {kernel}, stride {stride}, padding {padding}, weights {weights}: 8 pixels become {size}; "
+            f"away from the border the answer to a constant image is {word}."
+        )
+        return figures.counts(inner.numpy()), sentence
 
     controls = [
-        Control("kernel", "kernel", (1, 2, 3, 4, 5, 6), 3, form="{0} x {0}"),
+        Control("kernel", "kernel", (2, 3, 4, 5, 6), 3, form="{0} x {0}"),
         Control("stride", "stride", (1, 2, 3), 2, form="{}"),
+        Control("padding", "padding", (0, 1), 0, form="{}"),
+        Control("weights", "weights", WEIGHTS),
     ]
     return Explorer(show, controls)
 
@@ -115,47 +158,60 @@ def averaging(norm: str, groups: int, shape: tuple[int, int, int, int] = (3, 8, 
 
 @explorer
 def averages() -> Explorer:
-    """A batch of 3 images with 8 channels of 3 x 3: which numbers share a mean and a variance with the framed one."""
+    """A batch of images with 8 channels of 3 x 3: which numbers share a mean and a variance with the framed one."""
 
-    def show(groups, norm):
-        same = averaging(norm, groups)
+    def show(groups, norm, images):
+        same = averaging(norm, groups)[:images] if images == 3 else averaging(norm, groups)[1:2]
         said = f" in {groups} groups" if norm == "group norm" else ""
-        return figures.averaged(
-            same.astype(float)
-        ), f"{norm.capitalize()}{said}: {same.sum()} of 216 numbers share a mean."
+        number = "1 image" if images == 1 else f"{images} images"
+        sentence = f"{norm.capitalize()}{said}, {number}: {same.sum()} of {same.size} numbers share a mean, "
+        return figures.averaged(same.astype(float)), f"{sentence}{same.size // same.sum()} means in all."
 
     controls = [
         Control("groups", "groups of channels", (1, 2, 4, 8), 2, form="{}"),
         Control("norm", "norm", NORMS, "group norm"),
+        Control("images", "images in the batch", (3, 1), 3, form="{}"),
     ]
     return Explorer(show, controls)
 
 
-DEPTHS = (5, 10, 20, 30, 50, 70, 100)
+DEPTHS = (5, 10, 20, 30, 50, 100)
+
+
+STARTS = {"PyTorch's": False, "He's": True}  # initial weights -> he
 
 
 @cache
-def by_depth() -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
-    """Return, for each kind of chain, the gradient that arrives and the images' likeness at each depth."""
-    x = chains.images()
-    found = {kind: [chains.left(chains.Chain(d, *how), x) for d in DEPTHS] for kind, how in chains.KINDS.items()}
+def by_depth(start: str) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
+    """Return, for each kind of chain, the gradient that arrives and the variance between images at each depth."""
+    x, he = chains.images(16), STARTS[start]
+    found = {
+        kind: [chains.left(chains.Chain(d, norm, shortcut, he=he), x) for d in DEPTHS]
+        for kind, (norm, shortcut) in chains.KINDS.items()
+    }
     gradient = {kind: np.array([left.gradient for left in row]) for kind, row in found.items()}
-    return gradient, {kind: np.array([left.likeness for left in row]) for kind, row in found.items()}
+    return gradient, {kind: np.array([left.between for left in row]) for kind, row in found.items()}
 
 
 @explorer
 def depth() -> Explorer:
-    """Four kinds of chains: the gradient that arrives at the bottom, and how alike 64 digits have become at the top."""
+    """Four kinds of chains: the gradient that arrives at the bottom, and the variance between 16 digits at the top."""
 
-    def show(layers):
-        gradient, likeness = by_depth()
+    def show(layers, start):
+        gradient, between = by_depth(start)
         at = DEPTHS.index(layers)
         told = ", ".join(f"{kind} {power(values[at])}" for kind, values in gradient.items())
-        return figures.depth(
-            np.array(DEPTHS), gradient, likeness, layers
-        ), f"{layers} layers; the gradient that arrives: {told}."
+        apart = ", ".join(f"{kind} {share(values[at])}" for kind, values in between.items())
+        sentence = f"{layers} layers, {start} weights; the gradient that arrives: {told}; between images: {apart}."
+        return figures.depth(np.array(DEPTHS), gradient, between, layers), sentence
 
-    return Explorer(show, [Control("layers", "layers", DEPTHS, 30)])
+    controls = [Control("layers", "layers", DEPTHS, 30), Control("start", "initial weights", tuple(STARTS))]
+    return Explorer(show, controls)
+
+
+def share(value: float) -> str:
+    """Return a share in words, in whole per cent, "0 %" for anything below a half."""
+    return f"{100 * value:.0f} %"
 
 
 def power(value: float) -> str:
